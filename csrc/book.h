@@ -1,0 +1,100 @@
+#pragma once
+#include <stdint.h>
+
+/* Order books and price levels of the instruments of one feed, in memory taken at start.
+ * Theory in book.c (levels) and order_map.c (order id -> order). */
+
+enum { BOOK_INSTRUMENTS_MAX = 65536, NO_ORDER = 0xffffffff };
+
+enum {                      /* book.state */
+    BOOK_SEEN = 1,          /* this instrument has appeared in the session */
+    BOOK_HALTED = 2,
+    BOOK_BROKEN = 4,        /* memory ran out or an order was unknown: suspect until cleared */
+};
+
+struct order {              /* one live order: 32 bytes */
+    uint64_t id;
+    int64_t price;          /* 1e-9 */
+    uint32_t size;          /* left */
+    uint32_t next, prev;    /* queue of its level, oldest first; NO_ORDER at the ends */
+    uint32_t where;         /* instrument << 1 | (side == SIDE_ASK) */
+};
+
+struct level {              /* one price: 32 bytes; a side is a sorted array, best LAST */
+    int64_t price;
+    uint64_t size;          /* sum of its orders; the venue's total in a price-level book */
+    uint32_t orders;        /* 0 in a price-level book that does not tell */
+    uint32_t head, tail;    /* indices into the order pool */
+    uint32_t pad;
+};
+
+struct book_side {
+    uint32_t at;            /* first level in books_levels() */
+    uint32_t count;         /* levels; the best is at + count - 1 */
+    uint32_t room;
+    uint32_t pad;
+};
+
+struct book {               /* one instrument: 128 bytes, two lines */
+    uint64_t version;       /* odd while it changes: see book_read_begin() in book.c */
+    char symbol[8];         /* ASCII, space padded; NULs until known */
+    struct book_side side[2];   /* 0 bids ascending, 1 asks descending */
+    int64_t bid, ask;       /* the top as last announced in EVENT_QUOTE */
+    uint32_t bid_size, ask_size;
+    uint32_t state;         /* BOOK_* */
+    uint32_t epoch;         /* of the gap count when it was last known right */
+    uint64_t orders;        /* live */
+    uint64_t pad[3];
+};
+
+struct book_change {        /* what an operation touched, for the event record */
+    int64_t price;
+    uint32_t instrument;
+    uint32_t size;          /* removed or executed */
+    uint32_t left;          /* 0: the order is gone */
+    uint8_t side;           /* SIDE_* */
+    uint8_t pad[3];
+};
+
+struct books_config {
+    uint32_t orders_max;        /* live at once */
+    uint32_t levels_max;        /* over all instruments, array slack included */
+    uint64_t seed;              /* of the order-id hash */
+};
+
+struct books;
+int books_create(const struct books_config *config, struct books **books);
+void books_destroy(struct books *books);
+void books_clear(struct books *books);      /* everything: session start */
+uint64_t books_memory(const struct books *books);   /* bytes reserved at start */
+uint64_t books_orders(const struct books *books);   /* live orders */
+uint64_t books_orders_peak(const struct books *books);
+const struct book *books_all(const struct books *books);        /* BOOK_INSTRUMENTS_MAX of them */
+const struct level *books_levels(const struct books *books);
+const struct order *books_pool(const struct books *books);
+uint64_t books_levels_room(const struct books *books);          /* length of books_levels() */
+/* FNV-1a over (symbol or instrument, side, price, size, orders) of every level in instrument
+ * order: the same books give the same hash on every host and build. */
+uint64_t books_hash(const struct books *books);
+
+/* Operations. 0, or the counter (enum counter) that says why the book did not change. On
+ * book_over_reduce the order is reduced to nothing and `change` tells what was left. */
+int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, int64_t price, uint32_t size);
+int book_reduce(struct books *books, uint64_t id, uint32_t size, struct book_change *change);
+int book_delete(struct books *books, uint64_t id, struct book_change *change);
+/* Price-level books: size 0 removes. Size beyond 32 bits is legal here. */
+int book_level(struct books *books, uint32_t instrument, int side, int64_t price, uint64_t size);
+void book_clear(struct books *books, uint32_t instrument);
+struct book *book_of(struct books *books, uint32_t instrument);
+
+const struct order *book_find(const struct books *books, uint64_t id);  /* NULL when not live */
+/* Shares and orders ahead of this one at its price; -ENOENT when not live. */
+int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead);
+/* Hints for a batch: first the map line of each id, then the order, its level and queue. */
+void book_prefetch_map(const struct books *books, uint64_t id);
+void book_prefetch_order(const struct books *books, uint64_t id);
+/* Readers on other threads: begin, read, and read again when end says 0. */
+uint64_t book_read_begin(const struct books *books, uint32_t instrument);
+int book_read_end(const struct books *books, uint32_t instrument, uint64_t begun);
+/* Copies at most `depth` levels of a side, best first, torn never; returns how many. */
+int book_depth(const struct books *books, uint32_t instrument, int side, int depth, struct level *out);

@@ -1,0 +1,82 @@
+#pragma once
+#include <stdint.h>
+
+/* The record: 64 bytes, one cache line, the only thing that crosses a ring. Market events,
+ * orders and execution reports share the first 40 bytes, so one stream can carry them all. */
+
+enum { UNDEF_SIZE = 0xffffffff };
+
+enum event_kind {
+    EVENT_NONE = 0,
+    /* about the stream */
+    EVENT_SESSION = 1,      /* a session begins: books are empty; order_id = first sequence */
+    EVENT_SESSION_END = 2,
+    EVENT_GAP = 3,          /* `order_id` messages from `sequence` on are lost; books flagged */
+    EVENT_LOST = 4,         /* `order_id` records before this one were not written to this ring */
+    EVENT_SYSTEM = 5,       /* venue-wide: aux = the venue's event code */
+    /* about an instrument */
+    EVENT_INSTRUMENT = 8,   /* directory; order_id = symbol, 8 ASCII bytes space padded */
+    EVENT_STATUS = 9,       /* trading state: aux = the venue's code */
+    EVENT_AUCTION = 10,     /* imbalance: price, size, aux = code */
+    EVENT_INFO = 11,        /* any other administrative message: aux = venue message type */
+    EVENT_CLEAR = 12,       /* the book of this instrument is empty from here */
+    /* about an order in the market */
+    EVENT_ADD = 16,         /* order_id, price, size, side */
+    EVENT_CANCEL = 17,      /* size = removed, not left; price = the order's */
+    EVENT_DELETE = 18,      /* size = what was left */
+    EVENT_EXECUTE = 19,     /* a displayed order traded: price = of the trade, size = traded */
+    EVENT_TRADE = 20,       /* a trade that changes no book: hidden, cross, auction */
+    EVENT_BREAK = 21,       /* a trade was broken: order_id = match number */
+    /* about levels */
+    EVENT_LEVEL = 24,       /* price level: size = the new total, 0 when it is gone */
+    EVENT_QUOTE = 25,       /* best prices after an event changed them */
+    /* our orders: stage -> risk -> gateway */
+    EVENT_ORDER_NEW = 32,   /* order_id = ours; side, price, size; aux = TIME_IN_FORCE_* */
+    EVENT_ORDER_CANCEL = 33,
+    /* execution reports: gateway -> stage */
+    EVENT_ACK = 40,
+    EVENT_FILL = 41,        /* price, size = filled now; aux = size left */
+    EVENT_CANCELED = 42,    /* size = what was left */
+    EVENT_REJECT = 43,      /* aux = REJECT_* of risk.h */
+    EVENT_CANCEL_REJECT = 44,
+};
+
+enum {                      /* event.flags */
+    FLAG_LAST = 1,          /* last record of its message */
+    FLAG_SUSPECT = 2,       /* the book of this instrument may be wrong */
+    FLAG_HALTED = 4,        /* the instrument is not trading */
+    FLAG_CROSSED = 8,       /* bid >= ask after this event */
+    FLAG_REPLACE = 16,      /* EVENT_DELETE and EVENT_ADD halves of one replace */
+    FLAG_HIDDEN = 32,       /* not displayed, or not printable */
+    FLAG_CROSS = 64,        /* from an auction or cross */
+    FLAG_INCOMPLETE = 128,  /* the venue has more updates to come for this event */
+};
+
+enum { SIDE_NONE = 0, SIDE_BID = 1, SIDE_ASK = 2 };     /* the aggressor's book side on trades is the
+                                                         * side of the resting order */
+enum { TIME_IN_FORCE_DAY = 0, TIME_IN_FORCE_IOC = 1 };
+
+struct event {
+    uint64_t stamp;         /* ring position + 1, written last; 0 outside a ring */
+    uint64_t ts_recv;       /* ns since the Unix epoch, clock domain of the source */
+    uint64_t ts_event;      /* ns since the Unix epoch, the venue's clock */
+    uint64_t sequence;      /* of the message in its session; of reports: of the gateway */
+    uint32_t instrument_id; /* feed << 16 | index within the feed */
+    uint8_t kind;           /* EVENT_* */
+    uint8_t side;           /* SIDE_* */
+    uint16_t flags;         /* FLAG_* */
+    union {
+        struct {
+            int64_t price;      /* 1e-9; UNDEF_PRICE when there is none */
+            uint64_t order_id;
+            uint32_t size;
+            uint32_t aux;
+        };
+        struct {                /* EVENT_QUOTE */
+            int64_t bid;        /* UNDEF_PRICE when that side is empty */
+            int64_t ask;
+            uint32_t bid_size;
+            uint32_t ask_size;
+        };
+    };
+};
