@@ -43,9 +43,7 @@ struct engine {
     struct engine_times times;
 };
 
-/* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
- * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
-enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3 };
+_Static_assert(ROUTES_MAX == FEEDS_MAX * LINES_MAX, "a route for each line");
 
 int engine_create(const struct engine_config *config, struct ring *out, struct engine **engine)
 {

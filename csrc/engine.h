@@ -5,7 +5,11 @@
 
 /* The loop: sources -> frames -> feeds, on one core. */
 
-enum { SOURCES_MAX = 8, ROUTES_MAX = FEEDS_MAX * LINES_MAX };
+enum { SOURCES_MAX = 8, ROUTES_MAX = 16 };
+
+/* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
+ * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
+enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3 };
 
 struct engine_config {
     int32_t checksum_policy;    /* enum checksum_policy */
