@@ -108,13 +108,17 @@ class Lockstep:
         self._close += [self._venue.close, self._reports.close, self._reports_ring.close]
         trading.stage.open(self.engine)
 
-    def run(self, progress: Progress | None = None) -> None:
-        """To the end of every source. ``progress(frames, now)`` is called about ten times a second."""
+    def run(self, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> None:
+        """To the end of every source, or until ``stop()``.
+
+        ``progress(frames, now)`` is called about ten times a second.
+        """
         due = 0.0
-        while self.cycle():
+        while self.cycle() and not (stop and stop()):
             if progress and time.monotonic() >= due:
                 progress(self.engine.counters()["frames_received"], self.engine.now)
                 due = time.monotonic() + 0.1
+        self._finish()
         if progress:
             progress(self.engine.counters()["frames_received"], self.engine.now)
 
@@ -182,8 +186,8 @@ class Lockstep:
         if ahead > 0:
             time.sleep(ahead / 1e9)
 
-    def finish(self) -> None:
-        """Deliver what the last cycle left behind: its reports are counted, not traded on."""
+    def _finish(self) -> None:
+        """Take what the last cycle left behind: its reports are counted, not traded on."""
         if self.trading:
             self._take_reports(self.trading)
 
