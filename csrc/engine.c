@@ -141,6 +141,11 @@ static void refill(struct engine *engine, struct lane *lane)
     lane->at = 0;
     lane->count = rc > 0 ? rc : 0;
     lane->error = rc < 0 ? rc : 0;
+    for (int i = 0; i < rc; i++)
+        if (lane->packets[i].ts_recv > engine->config.until_ns) {
+            lane->count = rc = i;
+            lane->error = -ENODATA;
+        }
     if (rc > 0)
         engine->counters.value[COUNT_frames_received] += (uint64_t)rc;
 }

@@ -22,6 +22,7 @@ struct engine_config {
     /* 1: a step does not begin before the ring has room for all it may write, so that no
      * record is lost to a slow reader. 0: the loop never waits, losses are counted. */
     uint32_t lockstep;
+    uint64_t until_ns;          /* packets stamped later are not handled: an end like the source's */
 };
 
 struct engine_times {           /* ns; one sample a step, weighted by what it handled */

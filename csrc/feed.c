@@ -58,6 +58,19 @@ static void tap_messages(struct tap *tap, const struct message *messages, unsign
     }
 }
 
+uint64_t tap_starts(const uint8_t *tapped, uint64_t len, uint64_t *starts, uint64_t max)
+{
+    uint64_t count = 0;
+    for (uint64_t at = 0; at + sizeof(struct tap_record) <= len; count++) {
+        struct tap_record record;
+        memcpy(&record, tapped + at, sizeof record);
+        if (starts != NULL && count < max)
+            starts[count] = at;
+        at += (sizeof record + record.len + 7) & ~7ull;
+    }
+    return count;
+}
+
 static void on_messages(void *context, const struct message *messages, unsigned count)
 {
     struct feed *feed = context;

@@ -28,6 +28,10 @@ struct tap {                /* delivered messages as they are, for export; optio
 };
 struct tap_record { uint64_t sequence, ts_recv; uint32_t len; uint32_t session; };
 
+/* Offsets of the records in `len` tapped bytes, at most `max` of them into starts (which may be
+ * NULL); returns how many there are. */
+uint64_t tap_starts(const uint8_t *tapped, uint64_t len, uint64_t *starts, uint64_t max);
+
 struct feed;
 int feed_create(const struct feed_config *config, uint32_t index, struct ring *out, struct feed **feed);
 void feed_destroy(struct feed *feed);

@@ -67,9 +67,14 @@ class FeedView:
                 yield _account(ledger, self.spec.protocol)
 
     @property
+    def gaps(self) -> int:
+        """Gap count of this session: books whose epoch is older are suspect."""
+        return int(lib.feed_decoder(self.pointer).gaps)
+
+    @property
     def suspect(self) -> bool:
         """Whether a gap of this session was given up, or its begin was missed."""
-        return bool(lib.feed_decoder(self.pointer).gaps)
+        return self.gaps > 0
 
 
 def _account(ledger: Any, protocol: str) -> dict[str, Any]:
@@ -96,7 +101,7 @@ class Engine:
     ``batch_us``: a step ends where the record clock enters another interval of that length
     (0: never) or after ``packets_max`` packets: a function of the input alone, so the same
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
-    ring instead of losing records. The engine closes the sources it was given.
+    ring instead of losing records. ``until_ns``: packets stamped later end the run. The engine closes the sources it was given.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Engine:
         lockstep: bool = True,
         ring_name: str | None = None,
         ring: bool = True,
+        until_ns: int = 2**64 - 1,
     ) -> None:
         if not 1 <= burst <= lib.BURST_MAX:
             raise UsageError(f"burst {burst}: must be 1..{lib.BURST_MAX}")
@@ -135,6 +141,7 @@ class Engine:
         config = ffi.new("struct engine_config *", {
             "checksum_policy": CHECKSUMS[checksum], "burst": burst, "batch_ns": batch_us * 1000,
             "packets_max": packets_max, "lockstep": int(lockstep),
+            "until_ns": until_ns,
         })
         out = ffi.new("struct engine **")
         pointer = self.ring.pointer if self.ring else ffi.NULL
