@@ -26,7 +26,13 @@ class Bytes:
     """What remains of a frame: `have` holds the captured part of `wire` bytes."""
 
     def __init__(self, have: bytes, wire: int) -> None:
-        self.have, self.wire = have[:wire], wire
+        self.have, self.wire = have, wire
+
+    def narrow(self, wire: int) -> None:
+        self.have, self.wire = self.have[:wire], wire
+
+    def peek(self, count: int, reason: str) -> bytes:
+        return Bytes(self.have, self.wire).take(count, reason)
 
     def take(self, count: int, reason: str) -> bytes:
         if len(self.have) < count:
@@ -40,8 +46,18 @@ def u16(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 2], "big")
 
 
-def model(frame: bytes, wirelen: int, link: int) -> tuple[bytes, bytes, bytes, int, int, int]:
-    """(payload, src, dst, sport, dport, vlan) or Drop."""
+Fields = tuple[bytes, bytes, bytes, int, int, int]
+
+
+def model(frame: bytes, wirelen: int, link: int) -> tuple[str, Fields | None]:
+    """("ok", (payload, src, dst, sport, dport, vlan)) or (the counter's name, None)."""
+    try:
+        return "ok", walk(frame, wirelen, link)
+    except Drop as drop:
+        return str(drop), None
+
+
+def walk(frame: bytes, wirelen: int, link: int) -> Fields:
     rest = Bytes(frame, max(wirelen, len(frame)))
     ethertype, vlan = link_layer(rest, link)
     if ethertype == 0x0800:
@@ -50,7 +66,7 @@ def model(frame: bytes, wirelen: int, link: int) -> tuple[bytes, bytes, bytes, i
         addresses = ipv6(rest)
     else:
         raise Drop("drop_llc" if ethertype <= 1500 else ETHERTYPES.get(ethertype, "drop_ethertype"))
-    header = Bytes(rest.have, rest.wire).take(8, "drop_udp_length")
+    header = rest.peek(8, "drop_udp_length")
     if u16(header, 4) < 8:
         raise Drop("drop_udp_length")
     payload = rest.take(u16(header, 4), "drop_udp_length")[8:]
@@ -61,7 +77,7 @@ def model(frame: bytes, wirelen: int, link: int) -> tuple[bytes, bytes, bytes, i
 
 def link_layer(rest: Bytes, link: int) -> tuple[int, int]:
     if link in (101, 228, 229):
-        first = Bytes(rest.have, rest.wire).take(1, "drop_frame_short")[0] >> 4
+        first = rest.peek(1, "drop_frame_short")[0] >> 4
         version = {101: first, 228: 4, 229: 6}[link]
         if version not in (4, 6):
             raise Drop("drop_ip_version")
@@ -70,7 +86,7 @@ def link_layer(rest: Bytes, link: int) -> tuple[int, int]:
         raise Drop("drop_link_unknown")
     length, at = {1: (14, 12), 113: (16, 14), 276: (20, 0)}[link]
     ethertype = u16(rest.take(length, "drop_frame_short"), at)
-    tags = []
+    tags: list[int] = []
     while ethertype in (0x8100, 0x88A8, 0x9100):
         if len(tags) == 2:
             raise Drop("drop_vlan")
@@ -81,7 +97,7 @@ def link_layer(rest: Bytes, link: int) -> tuple[int, int]:
 
 
 def ipv4(rest: Bytes) -> tuple[bytes, bytes]:
-    fixed = Bytes(rest.have, rest.wire).take(20, "drop_ip_header")
+    fixed = rest.peek(20, "drop_ip_header")
     header, total = 4 * (fixed[0] % 16), u16(fixed, 2)
     if fixed[0] // 16 != 4:
         raise Drop("drop_ip_version")
@@ -89,7 +105,7 @@ def ipv4(rest: Bytes) -> tuple[bytes, bytes]:
         raise Drop("drop_ip_header")
     if not header <= total <= rest.wire:
         raise Drop("drop_ip_length")
-    rest.__init__(rest.have, total)  # type: ignore[misc]
+    rest.narrow(total)
     options = rest.take(header, "drop_ip_header")[20:]
     while options and options[0] != 0:
         size = 1 if options[0] == 1 else options[1] if len(options) > 1 else 0
@@ -109,7 +125,7 @@ def ipv6(rest: Bytes) -> tuple[bytes, bytes]:
         raise Drop("drop_ip_version")
     if u16(fixed, 4) > rest.wire:
         raise Drop("drop_ip_length")
-    rest.__init__(rest.have, u16(fixed, 4))  # type: ignore[misc]
+    rest.narrow(u16(fixed, 4))
     following, seen = fixed[6], 0
     while following in (0, 43, 44, 51, 59, 60):
         if following == 59 or (following == 0 and seen) or seen == 8:
@@ -127,7 +143,7 @@ def extension(rest: Bytes, kind: int) -> int:
         44: lambda _: 8,
         51: lambda words: 4 * (words + 2),
     }.get(kind, lambda units: 8 * (units + 1))
-    start = Bytes(rest.have, rest.wire).take(8, "drop_ipv6_extension")
+    start = rest.peek(8, "drop_ipv6_extension")
     if kind == 51 and start[1] == 0:
         raise Drop("drop_ipv6_extension")
     header = rest.take(length(start[1]), "drop_ipv6_extension")
