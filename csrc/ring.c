@@ -67,12 +67,19 @@
 #ifndef RING_GATE_SLACK
 #define RING_GATE_SLACK 0
 #endif
+#ifndef RING_PAUSE
+#define RING_PAUSE      /* between two words, where only a test would stop */
+#endif
 
-enum { WORDS = sizeof(struct event) / 8, JOIN_TRIES = 4096 };
+enum { JOIN_TRIES = 4096 };
 _Static_assert(sizeof(struct event) == 64, "a record is one cache line");
 _Static_assert(sizeof(struct ring_writer) == 64 && sizeof(struct ring_cursor) == 64, "one line per owner");
 
 typedef uint64_t __attribute__((may_alias)) word;
+/* Written out: compilers do not unroll loops over atomics, which would double the cost. */
+#define PAYLOAD_WORDS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define STORE_WORD(i) __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED); RING_PAUSE
+#define LOAD_WORD(i) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED); RING_PAUSE
 
 static uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -131,8 +138,7 @@ int ring_put(struct ring *ring, const struct event *event)
     if (RING_INVALIDATE)
         __atomic_store_n(&slot->stamp, 0, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);    /* pairs with the acquire fence in copy_slot */
-    for (int i = 1; i < WORDS; i++)
-        __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+    PAYLOAD_WORDS(STORE_WORD)
     /* Release: pairs with the acquire of the stamp in ring_peek and copy_slot. */
     __atomic_store_n(&slot->stamp, ++ring->next, RING_STAMP_ORDER);
     return 0;
@@ -250,8 +256,7 @@ static int copy_slot(const struct ring *ring, uint64_t at, struct event *out)
     /* Acquire: pairs with the release in ring_put. */
     if (__atomic_load_n(&slot->stamp, RING_POLL_ORDER) != at + 1)
         return 0;
-    for (int i = 1; i < WORDS; i++)
-        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    PAYLOAD_WORDS(LOAD_WORD)
     __atomic_thread_fence(__ATOMIC_ACQUIRE);    /* pairs with the release fence in ring_put */
     out->stamp = at + 1;
     return !RING_VALIDATE || __atomic_load_n(&slot->stamp, __ATOMIC_RELAXED) == at + 1;
