@@ -24,7 +24,7 @@ def feed(
     messages: Messages,
     faults: dict[str, Faults],
     *,
-    framing: Framing | None = None,
+    framing: Framing,
     channels: dict[str, Channel] | None = None,
     starts: tuple[int, ...] = (),
     repacketize: bool = False,
@@ -37,7 +37,6 @@ def feed(
     same packets, unless ``repacketize`` cuts those of every line but the first differently.
     Other keywords go to Packetizer. The truth is whole once the frames are exhausted.
     """
-    framing = framing or MoldUDP64()
     sessions = list(zip(framing.sessions, (1, *starts), strict=True))
     truth = Truth(sessions, {name: LineTruth() for name in faults})
 

@@ -130,7 +130,7 @@ class Line:
         truth.packets += 1
         if self._chance(faults.loss) or self._holds(packet, faults.gaps):
             truth.lost += 1
-            truth.lost_messages.update(range(packet.position, packet.position + packet.count))
+            truth.lost_messages.update(range(packet.position, packet.position + packet.messages))
             return
         if self.late is None and self._chance(faults.reorder):
             self.late, self.to_pass = payload, 1 + int(self.random() * faults.reorder_max)
@@ -141,7 +141,7 @@ class Line:
             truth.duplicated += 1
             yield self._behind(payload)
         for position, jump in faults.poison:
-            if packet.position <= position < packet.position + packet.count:
+            if packet.position <= position < packet.position + packet.messages:
                 truth.poisoned += 1
                 yield self._behind(
                     self.framing.payload(packet._replace(sequence=packet.sequence + jump))
@@ -163,5 +163,5 @@ class Line:
 
     @staticmethod
     def _holds(packet: Packet, gaps: tuple[tuple[int, int], ...]) -> bool:
-        end = packet.position + packet.count
+        end = packet.position + packet.messages
         return any(start < end and packet.position < start + count for start, count in gaps)

@@ -93,10 +93,10 @@ class Market:
         self.messages = messages
         self.rate = rate
         self.start_ns = epoch_ns("2026-01-05T09:30:00") if start_ns is None else start_ns
+        if not 0 < instruments < 1 << 16 or rate <= 0:
+            raise UsageError(f"instruments {instruments} (1 to 65535) or rate {rate} (above 0)")
         self.live_orders = live_orders or min(20 * instruments, messages // 10)
-        self.featured = max(1, min(instruments, messages // 200))
-        if not 0 < instruments < 1 << 16:
-            raise UsageError(f"instruments is {instruments}: a stock locate has 16 bits")
+        self.featured = max(1, min(instruments, messages // 200))  # instruments with crosses
         around = 2 * instruments + 6 * self.featured + 6  # what run() sends beside its two flows
         self.trading = messages - around - self.live_orders
         if self.trading < len(ONCE):
@@ -121,7 +121,7 @@ class _Session:
         self.market = market
         self.stream = np.random.PCG64(market.seed)
         self.midnight = midnight_ns(market.start_ns)
-        self.now = market.start_ns - self.midnight  # ns since midnight of the last message
+        self.now = market.start_ns - self.midnight - PAUSE_NS  # ns since midnight
         self.gaps = _gap_table(1e9 / market.rate)
         self.activity = 1.0 / np.arange(1, market.instruments + 1)
         choose = Random(market.seed)
@@ -225,7 +225,7 @@ def _steps(weights: Weights) -> Raw:
     """Upper bounds of the shares in 32 random bits: searchsorted draws by weight."""
     bounds = np.cumsum(weights) / weights.sum() * 2**32
     bounds[-1] = 2**32
-    return np.rint(bounds).astype(np.uint64)
+    return cast("Raw", np.rint(bounds).astype(np.uint64))
 
 
 def _clustered(ranks: Index, raw: Raw) -> Index:

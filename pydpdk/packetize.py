@@ -11,7 +11,7 @@ from random import Random
 from struct import Struct
 from typing import NamedTuple, Protocol
 
-HEARTBEAT, END = 0, 0xFFFF  # counts of a MoldUDP64 packet without messages
+HEARTBEAT, END = 0, 0xFFFF  # instead of a number of messages, in MoldUDP64
 COUNT_MAX = END - 1
 
 
@@ -22,7 +22,7 @@ class Packet(NamedTuple):
     session: int  # index into the sessions of the stream
     position: int  # of the first message; without messages, of the next one
     sequence: int  # the same in its session
-    count: int  # messages, HEARTBEAT or END
+    messages: int  # how many, or HEARTBEAT or END
     offset: int  # bytes of blocks before this packet in its session
     blocks: bytes  # each message behind its length
 
@@ -32,7 +32,10 @@ class Framing(Protocol):
 
     length: Struct
     header_size: int
-    sessions: Sequence[bytes | int]
+
+    @property
+    def sessions(self) -> Sequence[bytes | int]:
+        """Names or numbers of the sessions of the stream."""
 
     def payload(self, packet: Packet) -> bytes:
         """The UDP payload."""
@@ -49,7 +52,7 @@ class MoldUDP64:
         self.sessions = [name.ljust(10) for name in sessions]
 
     def payload(self, packet: Packet) -> bytes:
-        header = self._header.pack(self.sessions[packet.session], packet.sequence, packet.count)
+        header = self._header.pack(self.sessions[packet.session], packet.sequence, packet.messages)
         return header + packet.blocks
 
 
@@ -70,7 +73,7 @@ class IexTp:
     def payload(self, packet: Packet) -> bytes:
         header = self._header.pack(
             1, 0, self.protocol, self.channel, self.sessions[packet.session], len(packet.blocks),
-            packet.count if packet.blocks else 0, packet.offset, packet.sequence, packet.ts_ns,
+            packet.messages if packet.blocks else 0, packet.offset, packet.sequence, packet.ts_ns,
         )  # fmt: skip
         return header + packet.blocks
 

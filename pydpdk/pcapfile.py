@@ -57,7 +57,7 @@ class CaptureWriter:
         self._held = 0
 
     def __enter__(self) -> Self:
-        self._file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115, __exit__ closes it
+        self._file: IO[bytes] = open(self._temporary, "wb")
         self._out: IO[bytes] = self._file
         if self.path.suffix == ".gz":
             # The name in a gzip header would be that of the temporary file.
