@@ -73,6 +73,7 @@
     X(book_over_reduce, "execute or cancel of more than the order's remaining size") \
     X(book_bad_size, "add or replace with size 0") \
     X(book_bad_price, "price 0 or above the protocol's limit") \
+    X(book_bad_side, "add with a side that is neither buy nor sell") \
     X(book_unknown_level, "removal of a price level that is not in the book") \
     X(book_instrument, "instrument code out of range, 0, or remapped to another symbol") \
     X(book_full, "no memory left for an order, a level or an instrument") \
