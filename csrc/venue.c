@@ -22,22 +22,12 @@
  * feed: they are day orders. A report that finds no room in the ring is lost there and
  * counted, and its sequence number is missing; risk then keeps the exposure. */
 #include "venue.h"
-#include "id_map.h"
+#include "resting.h"
 #include "risk.h"
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FEEDS_MAX = 256, ORDERS_MAX = 1 << 30, DEPTH_MAX = 64, NO_RESTING = 0 };
-
-struct resting {            /* row 0 is nobody */
-    uint64_t id;
-    int64_t price;
-    uint32_t left;
-    uint32_t instrument;
-    uint32_t next, prev;    /* worse and better one of its queue; NO_RESTING at the ends */
-    uint8_t side;
-    uint8_t pad[7];
-};
+enum { FEEDS_MAX = 256, DEPTH_MAX = 64 };
 
 struct market_side {
     int64_t price;          /* best displayed level when it was last looked at */
@@ -50,11 +40,7 @@ struct market_side {
 struct market { struct market_side side[2]; };      /* one instrument: bids, asks */
 
 struct venue {
-    struct resting *orders;
-    struct id_map ids;
-    uint32_t orders_max;
-    uint32_t rows_used;
-    uint32_t free_first;
+    struct resting_pool pool;
     struct ring *reports;
     uint64_t sequence;      /* of the last report */
     struct venue_stats stats;
@@ -62,7 +48,6 @@ struct venue {
     struct market *markets[FEEDS_MAX];  /* NULL: no such feed */
 };
 
-_Static_assert(sizeof(struct resting) == 40, "no padding but its own");
 _Static_assert(sizeof(struct market) == 64, "one line");
 
 struct moment { uint64_t ts_recv, ts_event; };
@@ -70,17 +55,16 @@ struct moment { uint64_t ts_recv, ts_event; };
 int venue_create(uint32_t orders_max, struct ring *reports, struct venue **out)
 {
     *out = NULL;
-    if (orders_max == 0 || orders_max > ORDERS_MAX || !reports)
+    if (!reports)
         return -EINVAL;
     struct venue *venue = calloc(1, sizeof *venue);
     if (!venue)
         return -ENOMEM;
-    venue->orders = calloc((size_t)orders_max + 1, sizeof *venue->orders);
-    if (!venue->orders || id_map_create(&venue->ids, orders_max) < 0) {
+    int rc = resting_create(&venue->pool, orders_max);
+    if (rc < 0) {
         venue_destroy(venue);
-        return -ENOMEM;
+        return rc;
     }
-    venue->orders_max = orders_max;
     venue->reports = reports;
     *out = venue;
     return 0;
@@ -92,8 +76,7 @@ void venue_destroy(struct venue *venue)
         return;
     for (int feed = 0; feed < FEEDS_MAX; feed++)
         free(venue->markets[feed]);
-    id_map_destroy(&venue->ids);
-    free(venue->orders);
+    resting_destroy(&venue->pool);
     free(venue);
 }
 
@@ -117,9 +100,6 @@ static struct market *market_of(const struct venue *venue, uint32_t instrument)
 
 static int priced(int64_t price) { return price > 0 && price != INT64_MAX; }
 static int index_of(int side) { return side == SIDE_ASK; }
-
-/* Is price `a` better than `b` for an order that rests on `side`? */
-static int better(int side, int64_t a, int64_t b) { return side == SIDE_BID ? a > b : a < b; }
 
 /* Reports. */
 
@@ -165,47 +145,14 @@ static void report_reject(struct venue *venue, const struct event *request, int 
     report(venue, event, at);
 }
 
-/* The queue of one side of one instrument: best price first, then oldest. */
-
-static void link_row(struct venue *venue, uint32_t row)
+static uint32_t *first_of(const struct venue *venue, const struct resting *order)
 {
-    struct resting *orders = venue->orders, *order = &orders[row];
-    uint32_t *first = &market_of(venue, order->instrument)->side[index_of(order->side)].first;
-    uint32_t before = NO_RESTING, after = *first;
-    while (after != NO_RESTING && !better(order->side, order->price, orders[after].price)) {
-        before = after;
-        after = orders[after].next;
-    }
-    order->prev = before;
-    order->next = after;
-    if (after != NO_RESTING)
-        orders[after].prev = row;
-    *(before != NO_RESTING ? &orders[before].next : first) = row;
-}
-
-static void rest(struct venue *venue, const struct resting *order)
-{
-    uint32_t row = venue->free_first;
-    if (row != NO_RESTING)
-        venue->free_first = venue->orders[row].next;
-    else
-        row = ++venue->rows_used;
-    venue->orders[row] = *order;
-    link_row(venue, row);
-    id_map_add(&venue->ids, order->id, row);
-    venue->stats.open++;
+    return &market_of(venue, order->instrument)->side[index_of(order->side)].first;
 }
 
 static void leave(struct venue *venue, uint32_t row)
 {
-    struct resting *orders = venue->orders, *order = &orders[row];
-    struct market_side *side = &market_of(venue, order->instrument)->side[index_of(order->side)];
-    if (order->next != NO_RESTING)
-        orders[order->next].prev = order->prev;
-    *(order->prev != NO_RESTING ? &orders[order->prev].next : &side->first) = order->next;
-    id_map_remove(&venue->ids, order->id);
-    order->next = venue->free_first;
-    venue->free_first = row;
+    resting_remove(&venue->pool, first_of(venue, &venue->pool.orders[row]), row);
     venue->stats.open--;
 }
 
@@ -222,7 +169,7 @@ static void note_best(struct market_side *side, int64_t price, uint64_t size)
 
 static void fill_resting(struct venue *venue, uint32_t row, uint32_t size, struct moment at)
 {
-    struct resting *order = &venue->orders[row];
+    struct resting *order = &venue->pool.orders[row];
     order->left -= size;
     report_fill(venue, order, order->price, size, at);
     if (order->left == 0)
@@ -235,8 +182,8 @@ static void meet(struct venue *venue, struct market *market, int side, struct mo
     struct market_side *shown = &market->side[!index_of(side)];
     const uint32_t *first = &market->side[index_of(side)].first;
     while (*first != NO_RESTING && priced(shown->price) && shown->size > shown->taken) {
-        const struct resting *order = &venue->orders[*first];
-        if (better(side, shown->price, order->price))
+        const struct resting *order = &venue->pool.orders[*first];
+        if (resting_better(side, shown->price, order->price))
             return;
         uint64_t room = shown->size - shown->taken;
         uint32_t size = room < order->left ? (uint32_t)room : order->left;
@@ -261,8 +208,8 @@ static void on_trade(struct venue *venue, struct market *market, const struct ev
         return;
     for (int side = SIDE_BID; side <= SIDE_ASK; side++) {
         const uint32_t *first = &market->side[index_of(side)].first;
-        while (*first != NO_RESTING && better(side, venue->orders[*first].price, trade->price))
-            fill_resting(venue, *first, venue->orders[*first].left, at);
+        while (*first != NO_RESTING && resting_better(side, venue->pool.orders[*first].price, trade->price))
+            fill_resting(venue, *first, venue->pool.orders[*first].left, at);
     }
 }
 
@@ -271,7 +218,7 @@ static void cancel_feed(struct venue *venue, uint32_t feed, struct moment at)
     for (uint32_t i = 0; i < BOOK_INSTRUMENTS_MAX && venue->stats.open; i++)
         for (int side = 0; side < 2; side++)
             for (uint32_t row; (row = venue->markets[feed][i].side[side].first) != NO_RESTING;) {
-                report_canceled(venue, &venue->orders[row], at);
+                report_canceled(venue, &venue->pool.orders[row], at);
                 leave(venue, row);
             }
 }
@@ -302,7 +249,7 @@ static int acceptable(const struct venue *venue, const struct event *order)
 {
     return market_of(venue, order->instrument_id) && (order->side == SIDE_BID || order->side == SIDE_ASK) &&
            order->size > 0 && priced(order->price) && order->aux <= TIME_IN_FORCE_IOC &&
-           venue->stats.open < venue->orders_max && id_map_find(&venue->ids, order->order_id) == (uint32_t)NO_ROW;
+           venue->stats.open < venue->pool.orders_max && id_map_find(&venue->pool.ids, order->order_id) == (uint32_t)NO_ROW;
 }
 
 /* Takes from one displayed level what `skip` shares taken earlier leave of it. */
@@ -332,9 +279,9 @@ static void take(struct venue *venue, struct resting *order, struct moment at)
     int count = book_depth(books, instrument, other, DEPTH_MAX, levels);
     if (count <= 0)
         return;
-    note_best(shown, levels[0].price, levels[0].size);
+    note_best(shown, levels[0].price, levels[0].size < UINT32_MAX ? levels[0].size : UINT32_MAX);
     uint64_t skip = shown->taken;
-    for (int i = 0; i < count && order->left && !better(order->side, levels[i].price, order->price); i++)
+    for (int i = 0; i < count && order->left && !resting_better(order->side, levels[i].price, order->price); i++)
         take_level(venue, order, shown, &levels[i], &skip, at);
 }
 
@@ -353,19 +300,21 @@ static void new_order(struct venue *venue, const struct event *request, struct m
     take(venue, &order, at);
     if (order.left && request->aux == TIME_IN_FORCE_IOC)
         report_canceled(venue, &order, at);
-    else if (order.left)
-        rest(venue, &order);
+    else if (order.left) {
+        resting_add(&venue->pool, first_of(venue, &order), &order);
+        venue->stats.open++;
+    }
 }
 
 static void cancel_order(struct venue *venue, const struct event *request, struct moment at)
 {
-    uint32_t row = id_map_find(&venue->ids, request->order_id);
+    uint32_t row = id_map_find(&venue->pool.ids, request->order_id);
     venue->stats.cancels++;
     if (row == (uint32_t)NO_ROW) {
         report_reject(venue, request, EVENT_CANCEL_REJECT, REJECT_UNKNOWN_ORDER, at);
         return;
     }
-    report_canceled(venue, &venue->orders[row], at);
+    report_canceled(venue, &venue->pool.orders[row], at);
     leave(venue, row);
 }
 
