@@ -1,0 +1,1 @@
+"""What tests send and measure with: frames, namespaces, traffic, faults."""
