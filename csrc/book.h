@@ -45,7 +45,7 @@ struct book {               /* one instrument: 128 bytes, two lines */
     uint32_t state;         /* BOOK_* */
     uint32_t epoch;         /* of the gap count when it was last known right */
     uint64_t orders;        /* live */
-    uint64_t pad[3];
+    uint64_t pad[5];
 };
 
 struct book_change {        /* what an operation touched, for the event record */

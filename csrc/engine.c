@@ -55,7 +55,7 @@ int engine_create(const struct engine_config *config, struct ring *out, struct e
         return -ENOMEM;
     made->config = *config;
     made->out = out;
-    made->reserve = EVENTS_PER_PACKET;
+    made->reserve = EVENTS_PER_STEP + EVENTS_PER_PACKET;
     made->deadline_us = UINT64_MAX;
     *engine = made;
     return 0;
@@ -241,7 +241,7 @@ static int take_batch(struct engine *engine)
     while (lane != NULL && batch_of(engine, lane) == batch && packets < engine->config.packets_max) {
         take(engine, lane);
         packets++;
-        if (written(engine) - before >= engine->reserve)
+        if (written(engine) - before >= EVENTS_PER_STEP)
             break;
         lane = next_lane(engine);
     }
@@ -289,7 +289,7 @@ int engine_step(struct engine *engine)
 {
     if (engine->finished)
         return -ENODATA;
-    if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < 2 * engine->reserve)
+    if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < engine->reserve)
         return -EAGAIN;
     uint64_t begun = ticks_now();
     int rc = take_batch(engine);

@@ -9,14 +9,14 @@ enum { SOURCES_MAX = 8, ROUTES_MAX = 16 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
-enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3 };
+enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3, EVENTS_PER_STEP = 8192 };
 
 struct engine_config {
     int32_t checksum_policy;    /* enum checksum_policy */
     uint32_t burst;             /* packets asked for at once, 1..BURST_MAX */
     /* A step ends at a packet boundary that depends on the input alone: where the record clock
      * enters another interval of batch_ns (0: never), after packets_max packets, or when it has
-     * written engine_reserve() records. */
+     * written EVENTS_PER_STEP records. */
     uint64_t batch_ns;
     uint32_t packets_max;
     /* 1: a step does not begin before the ring has room for all it may write, so that no
@@ -36,8 +36,8 @@ int engine_create(const struct engine_config *config, struct ring *out, struct e
 void engine_destroy(struct engine *engine);     /* and its feeds; not the sources, not the ring */
 int engine_add_source(struct engine *engine, struct source *source);    /* index, or -ENOSPC */
 int engine_add_feed(struct engine *engine, const struct feed_config *config, struct feed **feed);
-/* Records that one packet may cause at most, held ones included. A lockstep ring needs twice
- * as many slots: a step writes up to that many, and then its last packet. */
+/* Records that one step may write at most: EVENTS_PER_STEP, then its last packet and all that
+ * was held. A lockstep ring needs twice as many slots (see ring_room). */
 uint64_t engine_reserve(const struct engine *engine);
 
 /* One batch. > 0: packets handled. 0: nothing came. -EAGAIN: no room in the ring (lockstep).

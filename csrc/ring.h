@@ -65,8 +65,7 @@ const struct ring_cursor *ring_cursors(const struct ring *ring);    /* RING_READ
 const struct event *ring_slots(const struct ring *ring);  /* mapped twice in a row: 2 * slots records */
 
 /* Writer. */
-/* Records that surely fit now: at most half the ring, and at least a quarter when no block
- * reader is behind. */
+/* Records that surely fit now: half the ring when no block reader is behind. */
 uint64_t ring_room(struct ring *ring);
 int ring_put(struct ring *ring, const struct event *event);     /* 0, or -ENOBUFS: no room, counted */
 /* How many fitted; the others are counted lost (ask ring_room first to wait instead). */

@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.book import Books
@@ -129,14 +127,14 @@ class Engine:
                 raise UsageError(f"feed {feed.protocol}: no lines; give {feed.protocol}@ADDRESS:PORT")
         self._stack = ExitStack()
         self.sources = [self._stack.enter_context(source) for source in sources]
-        reserve = lib.EVENTS_PER_PACKET + sum(
+        reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET + sum(
             lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds
         )
         slots = 1 << (2 * reserve - 1).bit_length()
         self.ring: Ring | None = None
         if ring:
             self.ring = self._stack.enter_context(
-                Ring.create(ring_name, slots=slots, clock=self._clock())
+                Ring(slots, ring_name, clock=self._clock())
             )
         config = ffi.new("struct engine_config *", {
             "checksum_policy": CHECKSUMS[checksum], "burst": burst, "batch_ns": batch_us * 1000,
@@ -231,8 +229,3 @@ def percentiles(hist: Any) -> dict[str, int]:
 def new_hist() -> Any:
     """An empty ``struct hist``."""
     return ffi.new("struct hist *")
-
-
-def events_of(array: np.ndarray[Any, Any]) -> Any:
-    """``const struct event *`` of a C-contiguous event array."""
-    return ffi.cast("struct event *", array.ctypes.data)

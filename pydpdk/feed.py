@@ -60,7 +60,7 @@ class Feed:
     protocol: str
     lines: tuple[Endpoint, ...] = ()
     allowed: tuple[str, ...] = ()
-    window: int = 8192
+    window: int = 4096
     window_bytes: int = 1 << 21
     gap_timeout_us: int = 10_000
     stale_line_us: int = 1_500_000

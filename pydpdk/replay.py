@@ -91,14 +91,14 @@ class Lockstep:
         self.records: dict[str, list[np.ndarray[Any, Any]]] = {"sent": [], "reports": []}
         self.hists = {name: new_hist() for name in ("ring", "stage", "risk", "tick_to_order")}
         self._pace: tuple[int, int] | None = None
-        self._reader = Reader.attach(fd=engine.ring.fd, policy="block", from_start=True)
+        self._reader = Reader(fd=engine.ring.fd, from_start=True)
         self._close = [self._reader.close]
         if trading:
             self._open_trading(trading)
 
     def _open_trading(self, trading: Trading) -> None:
-        self._reports_ring = Ring.create(None, slots=REPORT_SLOTS, clock="capture")
-        self._reports = Reader.attach(fd=self._reports_ring.fd, policy="block", from_start=True)
+        self._reports_ring = Ring(REPORT_SLOTS, clock="capture")
+        self._reports = Reader(fd=self._reports_ring.fd, from_start=True)
         self._venue = SimVenue(trading.orders_max, self._reports_ring)
         for feed in self.engine.feeds:
             self._venue.books(feed.index, feed.books)
@@ -131,7 +131,7 @@ class Lockstep:
         self._keep_pace()
         while True:
             read = time.perf_counter_ns()
-            events = self._reader.batch()
+            events = self._reader.batch(self._reader.slots)
             if not len(events):
                 break
             lib.hist_add(self.hists["ring"], time.perf_counter_ns() - read, 1)
@@ -165,7 +165,7 @@ class Lockstep:
 
     def _take_reports(self, trading: Trading) -> np.ndarray[Any, Any]:
         """Reports since the last cycle: risk's rejects, then the venue's."""
-        from_venue = self._reports.batch().copy()
+        from_venue = self._reports.batch(REPORT_SLOTS).copy()
         self._reports.release()
         if len(from_venue):
             trading.risk.on_reports(from_venue)

@@ -87,6 +87,11 @@ class _Handle:
         return self._ring
 
     @property
+    def pointer(self) -> Any:
+        """The ``struct ring *``, for parts of the core that write it."""
+        return self._open()
+
+    @property
     def fd(self) -> int:
         """The descriptor; give it to another process to attach an anonymous ring."""
         return int(lib.ring_fd(self._open()))

@@ -264,6 +264,11 @@ class Source:
         info = lib.capture_info(self.pointer)
         return CaptureInfo(*_values(info))
 
+    def problem(self) -> str:
+        """What broke it, with the place where it did; "" while nothing did."""
+        info = self.capture_info()
+        return info.reason if info else ""
+
 
 def _values(struct: Any) -> list[Any]:
     """A C struct's members in order, char arrays as str."""
