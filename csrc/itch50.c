@@ -89,14 +89,14 @@ static void add(struct decoder *decoder, const struct message *message)
     emit_change(decoder, book, &event);
 }
 
-/* Fills `event` from what an operation on an order did. An order that lives under another
- * instrument than the message says leaves neither book above doubt. */
+/* Fills `event` from what an operation on an order did, if it did. An order that lives under
+ * another instrument than the message says leaves neither book above doubt. */
 static struct book *changed(struct decoder *decoder, struct event *event, const struct book_change *change, int code)
 {
     struct book *book = seen(decoder, event->instrument_id);
     if (code)
         book_failed(decoder, book, code);
-    if (code == COUNT_book_unknown_order)
+    if (code && code != COUNT_book_over_reduce)
         return book;
     if (change->instrument != event->instrument_id) {
         book_failed(decoder, book, COUNT_book_instrument);
@@ -218,7 +218,7 @@ static void remap(struct decoder *decoder, const struct message *message, struct
     book->state = BOOK_SEEN | BOOK_BROKEN;
     COUNT(decoder->counters, book_instrument);
     event.flags = 0;
-    emit_plain(decoder, &event);
+    emit_plain(decoder, &event);    /* the quote follows the directory's record */
 }
 
 static void directory(struct decoder *decoder, const struct message *message)
@@ -233,7 +233,8 @@ static void directory(struct decoder *decoder, const struct message *message)
     memcpy(book->symbol, m->stock, sizeof m->stock);
     memcpy(&event.order_id, m->stock, sizeof m->stock);
     event.size = rd_be32(m->round_lot_size);
-    emit_plain(decoder, &event);
+    seen(decoder, event.instrument_id);
+    emit_change(decoder, book, &event);
 }
 
 static void trading_action(struct decoder *decoder, const struct message *message)
