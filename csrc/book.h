@@ -8,7 +8,8 @@ enum { BOOK_INSTRUMENTS_MAX = 65536, NO_ORDER = 0xffffffff };
 
 enum {                      /* book.state */
     BOOK_SEEN = 1,          /* this instrument has appeared in the session */
-    BOOK_HALTED = 2,
+    BOOK_HALTED = 2,        /* by its listing market */
+    BOOK_STOPPED = 8,       /* operational halt by the venue of the feed, ends on its own */
     BOOK_BROKEN = 4,        /* memory ran out or an order was unknown: suspect until cleared */
 };
 
@@ -44,7 +45,7 @@ struct book {               /* one instrument: 128 bytes, two lines */
     uint32_t state;         /* BOOK_* */
     uint32_t epoch;         /* of the gap count when it was last known right */
     uint64_t orders;        /* live */
-    uint64_t pad[3];
+    uint64_t pad[5];
 };
 
 struct book_change {        /* what an operation touched, for the event record */

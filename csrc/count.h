@@ -48,6 +48,8 @@
     X(session_resets, "session changes and restarts at sequence 1") \
     X(session_after_end, "data packets after the end of their session") \
     X(session_offset_mismatch, "stream offset that does not fit the sequence number (IEX-TP)") \
+    X(line_stale, "times one line was silent for too long while the feed was alive") \
+    X(feed_stale, "times all lines were silent for too long") \
     X(session_trailing, "packets with bytes left over after the last block") \
     X(block_cut, "packets that end before their declared message count") \
     /* messages: messages_received = delivered + duplicate + cut + untrusted + evicted */ \
@@ -56,7 +58,7 @@
     X(messages_duplicate, "copies of messages that were already delivered or held") \
     X(messages_cut, "messages declared by a packet that ended before them") \
     X(messages_untrusted, "messages in packets dropped as an untrusted jump") \
-    X(messages_late, "messages that came after their gap was declared") \
+    X(messages_late, "messages from before the join, or that came after their gap was declared") \
     X(ab_mismatch, "messages whose bytes differ between copies of the same sequence") \
     X(gaps_detected, "times a sequence was missing when a later one arrived") \
     X(gaps_healed, "of these, healed by the other line or by reordering") \
@@ -71,6 +73,7 @@
     X(book_over_reduce, "execute or cancel of more than the order's remaining size") \
     X(book_bad_size, "add or replace with size 0") \
     X(book_bad_price, "price 0 or above the protocol's limit") \
+    X(book_bad_side, "add with a side that is neither buy nor sell") \
     X(book_unknown_level, "removal of a price level that is not in the book") \
     X(book_instrument, "instrument code out of range, 0, or remapped to another symbol") \
     X(book_full, "no memory left for an order, a level or an instrument") \

@@ -36,7 +36,8 @@ struct message_type {       /* a row of a protocol's table */
 enum session_kind { SESSION_MOLDUDP64 = 1, SESSION_IEXTP = 2 };
 
 struct protocol {           /* a row of decode.c */
-    const char *name;       /* "itch50": also the prefix of its structs */
+    const char *name;       /* "itch50" */
+    const char *prefix;     /* of its structs: "iex" in struct iex_trade_report */
     int32_t session;        /* enum session_kind */
     uint32_t iextp;         /* enum iextp_protocol, or 0 */
     const struct message_type *types;

@@ -16,7 +16,7 @@ struct ring_header {
     uint64_t magic;
     uint32_t version;
     uint32_t record_size;
-    uint64_t layout_hash;   /* over the text of event.h: both sides were built from the same */
+    uint64_t layout_hash;   /* over fields and kinds of event.h: both sides mean the same */
     uint64_t slots;         /* power of two */
     uint64_t slots_at;      /* file offset of slot 0, page aligned */
     char clock[32];         /* domain of ts_recv: "capture", "tsc", "hardware" */
@@ -28,7 +28,8 @@ struct ring_writer {
     uint64_t lost;          /* records that found no room */
     uint64_t pid;
     uint64_t closed;        /* 1: nothing more will come */
-    uint64_t pad[4];
+    uint64_t horizon;       /* no position from here on is written before cursors are looked at */
+    uint64_t pad[3];
 };
 struct ring_cursor {
     uint64_t read;          /* records ever released by this reader */
@@ -45,26 +46,40 @@ struct ring;                /* one process's handle on a ring, as writer or as r
  * slots: a power of two >= RING_SLOTS_MIN. Negative errno on failure. */
 int ring_create(const char *name, uint64_t slots, const char *clock, struct ring **ring);
 /* Attaches as reader. fd >= 0: that descriptor (kept by the caller), else by name.
- * from_start: begin at the oldest record still there, else at the next one written.
+ * from_start: begin at the oldest record still there, else at the next one written. (A block
+ * reader that joins late may find older records no longer safe: it gets at least half a ring.)
  * -EPROTO: not a ring, or another version or layout; -EUSERS: RING_READERS are attached. */
 int ring_attach(const char *name, int fd, int policy, int from_start, struct ring **ring);
-void ring_close(struct ring *ring);     /* the writer's close marks it closed and unlinks its name */
+/* The reader frees its cursor; the writer publishes, marks the ring closed and unlinks its
+ * name. Only what is mapped stays, for views that still look at it, until ring_close. */
+void ring_leave(struct ring *ring);
+void ring_close(struct ring *ring);     /* ring_leave if that was not done, and unmaps */
+/* Frees the cursors of readers that died; returns how many. Any handle, any thread. A dead
+ * block reader holds the writer up until this is called. */
+int ring_reap(struct ring *ring);
 int ring_fd(const struct ring *ring);
+uint64_t ring_next(const struct ring *ring);    /* the position this handle writes or reads next */
 const struct ring_header *ring_header(const struct ring *ring);
 const struct ring_writer *ring_writer(const struct ring *ring);
 const struct ring_cursor *ring_cursors(const struct ring *ring);    /* RING_READERS of them */
 const struct event *ring_slots(const struct ring *ring);  /* mapped twice in a row: 2 * slots records */
 
 /* Writer. */
-uint64_t ring_room(struct ring *ring);      /* records that surely fit now */
+/* Records that surely fit now: half the ring when no block reader is behind. */
+uint64_t ring_room(struct ring *ring);
 int ring_put(struct ring *ring, const struct event *event);     /* 0, or -ENOBUFS: no room, counted */
-uint64_t ring_put_many(struct ring *ring, const struct event *events, uint64_t n);  /* how many fitted */
-void ring_publish(struct ring *ring);       /* makes `written` visible: once per burst */
+/* How many fitted; the others are counted lost (ask ring_room first to wait instead). */
+uint64_t ring_put_many(struct ring *ring, const struct event *events, uint64_t n);
+/* Makes `written` visible, once per burst. Readers that are attached see each record as soon
+ * as it is put; `written` is for those that join, measure their lag or lost their place. */
+void ring_publish(struct ring *ring);
 
 /* Reader. Peek gives the first of at most `max` contiguous new records through *first (an
- * index into ring_slots) and their number; they stay valid until release (block). */
+ * index into ring_slots) and their number; they stay valid until release. Block readers only:
+ * for others it is always 0. */
 uint64_t ring_peek(struct ring *ring, uint64_t max, uint64_t *first);
 void ring_release(struct ring *ring, uint64_t n);
-/* Skip readers copy instead: at most `max` whole records; *lost grows by those overwritten. */
+/* Skip readers copy instead: at most `max` whole records, contiguous; *lost grows by those
+ * that were overwritten before the first of them. (It serves block readers too.) */
 uint64_t ring_copy(struct ring *ring, struct event *out, uint64_t max, uint64_t *lost);
-uint64_t ring_lag(const struct ring *ring); /* records written and not yet released */
+uint64_t ring_lag(const struct ring *ring); /* reader: records published and not yet released */

@@ -43,7 +43,13 @@ struct account_limits {     /* all instruments */
 const char *reject_name(int reject);    /* NULL when out of range */
 const char *reject_doc(int reject);
 
-struct risk_stats { uint64_t passed, cancels, rejected[32]; };
+struct risk_stats {
+    uint64_t passed, cancels, rejected[32];
+    uint64_t reports;               /* execution reports applied */
+    uint64_t reports_unknown;       /* of an order id that is not known: not applied */
+    uint64_t reports_duplicate;     /* not newer than the order's last one: not applied */
+    uint64_t reports_beyond;        /* applied fills of more than was open: the venue's word counts */
+};
 
 struct risk;
 /* feeds: instrument ids go up to feeds << 16. orders_max: order ids known at once. */
@@ -60,6 +66,7 @@ int risk_check(struct risk *risk, const struct event *order, uint64_t now);
  * returned), the others become EVENT_REJECT or EVENT_CANCEL_REJECT records in `rejects`. */
 uint64_t risk_pass(struct risk *risk, const struct event *orders, uint64_t count, uint64_t now,
                    struct event *approved, struct event *rejects, uint64_t *reject_count);
-/* Execution reports move working orders to positions; applied once per report. */
+/* Execution reports move working orders to positions; applied once per report: of one order,
+ * `sequence` must rise (0: not numbered). Rejects that risk_pass() itself made are ignored. */
 void risk_report(struct risk *risk, const struct event *reports, uint64_t count);
 const struct risk_stats *risk_stats(const struct risk *risk);

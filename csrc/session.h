@@ -4,7 +4,7 @@
 /* Transport framing of one line: a datagram becomes a span of consecutive messages. */
 
 enum { SESSION_ID = 10 };
-enum { SPAN_HEARTBEAT = 1, SPAN_END = 2, SPAN_LITTLE_ENDIAN = 4 };
+enum { SPAN_HEARTBEAT = 1, SPAN_END = 2, SPAN_LITTLE_ENDIAN = 4, SPAN_TRAILING = 8 };
 
 struct span {
     uint64_t sequence;          /* of the first message; of a heartbeat: the next one expected */

@@ -1,0 +1,85 @@
+# The front door. `make demo` and `make test` set up what is missing; everything else is below.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+# Tests and tools use the build as it stands instead of asking ninja at every import.
+export MESONPY_EDITABLE_SKIP := $(CURDIR)/build
+SOURCES := $(shell find csrc -name '*.[ch]') csrc/cdef.py csrc/meson.build meson.build meson.options
+APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk zlib1g-dev libzstd-dev
+APT_TEST := tshark clang libclang-rt-14-dev spin
+
+.PHONY: help demo test test-asan fuzz setup build lint bench clean distclean
+help:           ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: build     ## generate a session, replay it through DPDK, trade on it (under a minute)
+	$(BIN)/pydpdk demo
+
+test: build .setup-test  ## the whole suite, the sanitizer build and the fuzzer included
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	$(MAKE) test-asan fuzz
+
+setup: $(VENV)/.ready  ## system packages, venv, Python packages
+
+# One clear line; installed when run as root or with sudo, else shown.
+define install_packages
+	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  as=""; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  echo "+ $$as apt-get install -y --no-install-recommends$$missing"; \
+	  if [ -n "$$as" ] && ! command -v sudo >/dev/null; then \
+	    echo "run that line as root, then make again" >&2; exit 1; fi; \
+	  $$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    $$as apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+.setup-system:
+	$(call install_packages,$(APT))
+
+.setup-test:
+	$(call install_packages,$(APT_TEST))
+.PHONY: .setup-system .setup-test
+
+$(VENV)/.ready: pyproject.toml | .setup-system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja 'cffi>=2.1' setuptools
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  -Cbuild-dir=build --editable '.[dev]'
+	@touch $@
+
+build: $(VENV)/.ready build/.built  ## compile what changed
+build/.built: $(SOURCES) | $(VENV)/.ready
+	@PATH=$(CURDIR)/$(BIN):$$PATH ninja -C build --quiet
+	@touch $@
+
+# The same tests over a core built with the sanitizers: a second venv on top of the first.
+ASAN := .venv-asan
+$(ASAN)/.ready: $(SOURCES) | $(VENV)/.ready
+	$(PYTHON) -m venv --without-pip $(ASAN)
+	@echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $(ASAN)/lib/python3*/site-packages)/base.pth
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip --quiet --disable-pip-version-check --python $(ASAN)/bin/python install --no-deps \
+	  --no-build-isolation -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=address,undefined \
+	  -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized --editable .
+	@touch $@
+
+test-asan: build $(ASAN)/.ready  ## the suite over an address- and undefined-sanitizer build
+	MESONPY_EDITABLE_SKIP=$(CURDIR)/build-asan ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	  $(ASAN)/bin/python -m pytest -n 2 -m 'not no_asan' -p no:cacheprovider $(PYTEST_ARGS)
+
+FUZZ_SECONDS ?= 60
+fuzz: | $(VENV)/.ready  ## libFuzzer on the path from frame to event
+	sh tests/c/fuzz.sh $(FUZZ_SECONDS)
+
+lint: $(VENV)/.ready  ## format and check
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy
+
+bench: build    ## measure: ratios to peers and floors, with the host
+	$(BIN)/pydpdk bench
+
+clean:          ## builds and caches
+	rm -rf build build-* .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+distclean: clean  ## and the venvs
+	rm -rf $(VENV) $(ASAN)

@@ -1,0 +1,473 @@
+#include "arbiter.h"
+#include "counter_id.h"
+#include "hold.h"
+#include <errno.h>
+#include <nmmintrin.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Arbitration
+ * -----------
+ * `expected` is the sequence to deliver next. Every message of every packet, whichever line it
+ * came by, is one of:
+ *   its sequence == expected    delivered, and after it all held ones that follow on
+ *   its sequence >  expected    held (copied), once; the hole before it is a gap
+ *   its sequence <  expected    a copy of what was delivered, or late for its gap
+ * so lines that cut their packets at different messages need no special case.
+ *
+ * A gap opens when a sequence above `expected` is known to exist: from a held message or from
+ * a heartbeat. It is healed when its messages come, by either line, and declared (lost) when
+ * the record clock has moved gap_timeout_us past its discovery, when the window is full, or
+ * when the session ends. Decisions compare whole microseconds, so a source that stamps in
+ * microseconds and one that stamps in nanoseconds decide alike.
+ *
+ * A span further ahead than the window is not believed at once: one wrong number would cost
+ * the session. It is a suspect, and the packet is dropped, until another packet from near there
+ * comes by the other line, or by the same line when gap_timeout_us has passed.
+ *
+ * The account of a session closes by construction:
+ *   next - first = delivered + lost
+ *   received = delivered + duplicate + late + cut + untrusted
+ * where a held message is counted when it is delivered, and all held ones are in the end.
+ *
+ * The seam for recovery: a re-request or a snapshot is one more line whose spans are handed to
+ * arbiter_span(); nothing here asks where a span came from. */
+
+struct gap { uint64_t first, count; };
+
+struct past {               /* what is remembered of a delivered sequence */
+    uint32_t crc;           /* bit 0: the line, bit 1: set, the rest: CRC32C of the message */
+    uint32_t ts;            /* low half of ts_recv */
+};
+
+struct arbiter {
+    struct arbiter_config config;
+    struct counters *counters;
+    struct arbiter_sink sink;
+    uint64_t expected;
+    uint64_t highest;       /* one past the highest sequence known to exist */
+    bool gap_open;          /* the hole at `expected` was noticed, at gap_us */
+    bool borrowed;          /* the batch points into the hold */
+    uint64_t gap_us;
+    struct { bool active; unsigned line; uint64_t first, next, since_us; } suspect;
+    struct hold hold;
+    unsigned batched;
+    struct message batch[BATCH_MAX];
+    struct line lines[LINES_MAX];
+    struct ledger ledger;
+    struct gap gaps[GAPS_REMEMBERED];
+    uint64_t gaps_seen;
+    struct past *history;   /* by sequence modulo HISTORY; NULL with one line */
+};
+
+#define COUNT(arbiter, name, n) ((arbiter)->counters->value[COUNT_##name] += (n))
+
+int arbiter_create(const struct arbiter_config *config, struct counters *counters,
+                   struct arbiter_sink sink, struct arbiter **out)
+{
+    if (config->lines < 1 || config->lines > LINES_MAX || __builtin_popcount(config->window) != 1
+        || __builtin_popcountll(config->window_bytes) != 1 || config->window_bytes < 1 << 17)
+        return -EINVAL;
+    struct arbiter *arbiter = calloc(1, sizeof *arbiter);
+    if (arbiter == NULL)
+        return -ENOMEM;
+    arbiter->config = *config;
+    arbiter->counters = counters;
+    arbiter->sink = sink;
+    int rc = hold_create(&arbiter->hold, config->window, config->window_bytes);
+    if (config->lines > 1) {
+        arbiter->history = calloc(HISTORY, sizeof *arbiter->history);
+        rc = rc < 0 || arbiter->history == NULL ? -ENOMEM : 0;
+    }
+    if (rc < 0)
+        arbiter_destroy(arbiter);
+    else
+        *out = arbiter;
+    return rc;
+}
+
+void arbiter_destroy(struct arbiter *arbiter)
+{
+    if (arbiter == NULL)
+        return;
+    hold_destroy(&arbiter->hold);
+    free(arbiter->history);
+    free(arbiter);
+}
+
+void arbiter_flush(struct arbiter *arbiter)
+{
+    if (arbiter->batched > 0)
+        arbiter->sink.messages(arbiter->sink.context, arbiter->batch, arbiter->batched);
+    arbiter->batched = 0;
+    arbiter->borrowed = false;
+}
+
+/* CRC32C by the SSE4.2 instruction: eight bytes a step. */
+static uint32_t crc32c(const uint8_t *data, uint32_t len)
+{
+    uint64_t crc = len, word;
+    for (; len >= 8; data += 8, len -= 8) {
+        memcpy(&word, data, 8);
+        crc = _mm_crc32_u64(crc, word);
+    }
+    if (len & 4) {
+        uint32_t half;
+        memcpy(&half, data, 4);
+        crc = _mm_crc32_u32((uint32_t)crc, half);
+        data += 4;
+    }
+    for (len &= 3; len > 0; len--)
+        crc = _mm_crc32_u8((uint32_t)crc, *data++);
+    return (uint32_t)crc;
+}
+
+static void remember(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~3u) : 0;
+    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | 2u | line, (uint32_t)ts_recv };
+}
+
+static const struct past *recall(const struct arbiter *arbiter, uint64_t sequence)
+{
+    if (arbiter->history == NULL || arbiter->expected - sequence > HISTORY)
+        return NULL;
+    const struct past *past = &arbiter->history[sequence & (HISTORY - 1)];
+    return past->crc & 2 ? past : NULL;
+}
+
+static void deliver(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    if (arbiter->batched == BATCH_MAX)
+        arbiter_flush(arbiter);
+    arbiter->batch[arbiter->batched++] = (struct message){
+        .data = data, .sequence = arbiter->expected, .ts_recv = ts_recv, .len = len };
+    if (arbiter->history != NULL)
+        remember(arbiter, line, data, len, ts_recv);
+    arbiter->lines[line].wins++;
+    arbiter->ledger.delivered++;
+    arbiter->expected++;
+}
+
+/* Delivers what is held and follows on. True when something was. */
+static bool drain(struct arbiter *arbiter)
+{
+    const struct held *held;
+    bool any = false;
+    while (arbiter->hold.count > 0 && (held = hold_get(&arbiter->hold, arbiter->expected)) != NULL) {
+        uint64_t sequence = held->sequence;
+        deliver(arbiter, held->line, hold_bytes(&arbiter->hold, held), held->len, held->ts_recv);
+        hold_drop(&arbiter->hold, sequence);
+        arbiter->borrowed = any = true;
+    }
+    return any;
+}
+
+/* Opens the gap at `expected` if something above is known to exist. */
+static void notice(struct arbiter *arbiter, uint64_t now_us)
+{
+    if (arbiter->gap_open || arbiter->highest <= arbiter->expected)
+        return;
+    const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
+    arbiter->gap_open = true;
+    arbiter->gap_us = above != NULL ? above->ts_recv / 1000 : now_us;
+    arbiter->ledger.gaps_detected++;
+    COUNT(arbiter, gaps_detected, 1);
+}
+
+/* After a delivery while a gap is open: is the hole filled? */
+static void settle(struct arbiter *arbiter)
+{
+    if (drain(arbiter) || arbiter->expected >= arbiter->highest) {
+        arbiter->gap_open = false;
+        arbiter->ledger.gaps_healed++;
+        COUNT(arbiter, gaps_healed, 1);
+    }
+}
+
+static void forget(struct arbiter *arbiter, uint64_t first, uint64_t count)
+{
+    arbiter->gaps[arbiter->gaps_seen++ % GAPS_REMEMBERED] = (struct gap){ first, count };
+    uint64_t n = count < HISTORY ? count : HISTORY;
+    for (uint64_t i = 0; arbiter->history != NULL && i < n; i++)
+        arbiter->history[(first + count - 1 - i) & (HISTORY - 1)].crc = 0;
+}
+
+/* Gives the hole at `expected` up: to the lowest held message, or to the highest known. */
+static void declare(struct arbiter *arbiter, uint64_t ts_recv)
+{
+    const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
+    uint64_t end = above != NULL ? above->sequence : arbiter->highest;
+    uint64_t lost = end - arbiter->expected;
+    notice(arbiter, ts_recv / 1000);
+    arbiter_flush(arbiter);
+    arbiter->sink.gap(arbiter->sink.context, arbiter->expected, lost, ts_recv);
+    forget(arbiter, arbiter->expected, lost);
+    arbiter->ledger.lost += lost;
+    arbiter->ledger.gaps_declared++;
+    COUNT(arbiter, messages_lost, lost);
+    COUNT(arbiter, gaps_declared, 1);
+    arbiter->expected = end;
+    arbiter->gap_open = false;
+    drain(arbiter);
+}
+
+static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
+{
+    if (sequence < arbiter->ledger.first)
+        return true;
+    for (unsigned i = 0; i < GAPS_REMEMBERED; i++)
+        if (sequence - arbiter->gaps[i].first < arbiter->gaps[i].count)
+            return true;
+    return false;
+}
+
+/* A message below `expected`: a copy, or one that came after its gap was declared. */
+static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    const struct past *past = recall(arbiter, sequence);
+    if (past == NULL && was_lost(arbiter, sequence)) {
+        arbiter->ledger.late++;
+        return;
+    }
+    arbiter->ledger.duplicate++;
+    if (past == NULL || !arbiter->config.compare || ((past->crc ^ crc32c(data, len)) & ~3u) == 0)
+        return;
+    COUNT(arbiter, ab_mismatch, 1);
+    arbiter->ledger.mismatched++;
+    arbiter_flush(arbiter);
+    arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
+}
+
+static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                  uint64_t ts_recv);
+
+static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                uint64_t ts_recv)
+{
+    if (sequence < arbiter->expected) {
+        old(arbiter, sequence, data, len, ts_recv);
+        return;
+    }
+    if (sequence > arbiter->expected) {
+        early(arbiter, line, sequence, data, len, ts_recv);
+        return;
+    }
+    deliver(arbiter, line, data, len, ts_recv);
+    if (arbiter->gap_open)
+        settle(arbiter);
+}
+
+static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                  uint64_t ts_recv)
+{
+    if (arbiter->borrowed)
+        arbiter_flush(arbiter);
+    int rc;
+    while ((rc = hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, line)) == -ENOSPC) {
+        if (arbiter->hold.count == 0)       /* the window is full: its oldest hole is given up */
+            arbiter->highest = sequence;
+        declare(arbiter, ts_recv);
+        if (sequence <= arbiter->expected) {
+            one(arbiter, line, sequence, data, len, ts_recv);
+            return;
+        }
+    }
+    if (rc == -EEXIST) {
+        arbiter->ledger.duplicate++;
+        return;
+    }
+    if (arbiter->highest <= sequence)
+        arbiter->highest = sequence + 1;
+    notice(arbiter, ts_recv / 1000);
+}
+
+/* First copies that another line, or this one, had skipped. */
+static void note_skipped(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t end)
+{
+    for (unsigned i = 0; i < arbiter->config.lines; i++) {
+        uint64_t next = arbiter->lines[i].next;
+        uint64_t from = first > arbiter->expected ? first : arbiter->expected;
+        uint64_t to = end < next ? end : next;
+        if (to <= from)
+            continue;
+        if (i == line)
+            arbiter->lines[i].losses -= to - from < arbiter->lines[i].losses ? to - from : arbiter->lines[i].losses;
+        else
+            arbiter->lines[i].healed += to - from;
+    }
+}
+
+static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
+{
+    const struct past *past = sequence < arbiter->expected ? recall(arbiter, sequence) : NULL;
+    if (past == NULL || (past->crc & 1) == line)
+        return;
+    uint32_t lead = (uint32_t)ts_recv - past->ts;
+    struct line *winner = &arbiter->lines[past->crc & 1];
+    if (lead >= 1u << 31)       /* beyond what half a timestamp can tell */
+        return;
+    winner->leads++;
+    winner->lead_ns_sum += lead;
+    if (lead > winner->lead_ns_max)
+        winner->lead_ns_max = lead;
+}
+
+/* Length of the block at `at`, or -1 when it is not whole. */
+static inline int64_t block_len(const struct span *span, uint32_t at)
+{
+    if (span->len - at < 2)
+        return -1;
+    const uint8_t *p = span->blocks + at;
+    uint32_t len = span->flags & SPAN_LITTLE_ENDIAN ? p[0] | (uint32_t)p[1] << 8 : (uint32_t)p[0] << 8 | p[1];
+    return len <= span->len - at - 2 ? (int64_t)len : -1;
+}
+
+/* Hands every whole message on; returns how many there were. */
+static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv)
+{
+    uint32_t at = 0;
+    unsigned i = 0;
+    for (int64_t len; i < span->count && (len = block_len(span, at)) >= 0; i++) {
+        one(arbiter, line, span->sequence + i, span->blocks + at + 2, (uint32_t)len, ts_recv);
+        at += 2 + (uint32_t)len;
+    }
+    if (i < span->count) {
+        COUNT(arbiter, block_cut, 1);
+        arbiter->ledger.cut += span->count - i;
+    } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
+        COUNT(arbiter, session_trailing, 1);
+    }
+    return i;
+}
+
+/* Is this span's place in the sequence to be believed? */
+static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t now_us)
+{
+    uint64_t window = arbiter->config.window, sequence = span->sequence;
+    if (sequence < arbiter->expected || sequence - arbiter->expected < window) {
+        if (arbiter->suspect.line == line)
+            arbiter->suspect.active = false;
+        return true;
+    }
+    bool near = arbiter->suspect.active && sequence + window >= arbiter->suspect.first
+        && sequence <= arbiter->suspect.next + window;
+    if (near && (line != arbiter->suspect.line
+                 || now_us - arbiter->suspect.since_us >= arbiter->config.gap_timeout_us)) {
+        arbiter->suspect.active = false;
+        return true;
+    }
+    if (!near) {
+        arbiter->suspect.first = sequence;
+        arbiter->suspect.line = line;
+        arbiter->suspect.since_us = now_us;
+        arbiter->suspect.active = true;
+    }
+    arbiter->suspect.next = sequence + span->count;
+    return false;
+}
+
+static void note_line(struct arbiter *arbiter, struct line *line, const struct span *span, uint64_t now_us)
+{
+    line->packets++;
+    line->messages += span->count;
+    line->last_us = now_us;
+    if (span->send_time > line->last_send)
+        line->last_send = span->send_time;
+    if (line->next != 0 && span->sequence > line->next)
+        line->losses += span->sequence - line->next;
+    if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset)
+        COUNT(arbiter, session_offset_mismatch, 1);
+}
+
+int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv)
+{
+    uint64_t now_us = ts_recv / 1000, end = span->sequence + span->count;
+    if (span->sequence == 0 || end < span->sequence)
+        return COUNT_drop_sequence;
+    arbiter->ledger.received += span->count;
+    arbiter->ledger.ts_last = ts_recv;
+    if (!trusted(arbiter, line_index, span, now_us)) {
+        arbiter->ledger.untrusted += span->count;
+        return COUNT_drop_untrusted_jump;
+    }
+    struct line *line = &arbiter->lines[line_index];
+    note_line(arbiter, line, span, now_us);
+    note_skipped(arbiter, line_index, span->sequence, end);
+    note_lead(arbiter, line_index, span->sequence, ts_recv);
+    if (span->sequence > arbiter->expected && span->sequence - arbiter->expected >= arbiter->config.window) {
+        arbiter->highest = span->sequence;
+        while (arbiter->expected < span->sequence)
+            declare(arbiter, ts_recv);
+    }
+    end = span->sequence + walk(arbiter, line_index, span, ts_recv);
+    if (end >= line->next) {
+        line->next = end;
+        line->next_offset = span->offset + span->len;
+    }
+    if (span->count == 0 && span->sequence > arbiter->highest)
+        arbiter->highest = span->sequence;
+    notice(arbiter, now_us);
+    return 0;
+}
+
+uint64_t arbiter_deadline_us(const struct arbiter *arbiter)
+{
+    return arbiter->gap_open ? arbiter->gap_us + arbiter->config.gap_timeout_us : UINT64_MAX;
+}
+
+void arbiter_clock(struct arbiter *arbiter, uint64_t ts_recv)
+{
+    while (ts_recv / 1000 >= arbiter_deadline_us(arbiter)) {
+        declare(arbiter, ts_recv);
+        notice(arbiter, ts_recv / 1000);
+    }
+}
+
+void arbiter_finish(struct arbiter *arbiter, uint64_t ts_recv)
+{
+    while (arbiter->highest > arbiter->expected)
+        declare(arbiter, ts_recv);
+    arbiter_flush(arbiter);
+}
+
+void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first, uint64_t ts_recv)
+{
+    arbiter->ledger = (struct ledger){ .first = first, .next = first, .ts_first = ts_recv, .ts_last = ts_recv };
+    memcpy(arbiter->ledger.session, session, SESSION_ID);
+    arbiter->expected = arbiter->highest = first;
+    arbiter->gap_open = arbiter->suspect.active = false;
+    arbiter->gaps_seen = 0;
+    memset(arbiter->gaps, 0, sizeof arbiter->gaps);
+    if (arbiter->history != NULL)
+        memset(arbiter->history, 0, HISTORY * sizeof *arbiter->history);
+    for (unsigned i = 0; i < LINES_MAX; i++)
+        arbiter->lines[i].next = arbiter->lines[i].next_offset = 0;
+}
+
+const struct line *arbiter_lines(const struct arbiter *arbiter) { return arbiter->lines; }
+uint64_t arbiter_expected(const struct arbiter *arbiter) { return arbiter->expected; }
+
+struct ledger *arbiter_ledger(struct arbiter *arbiter)
+{
+    arbiter->ledger.next = arbiter->expected;
+    return &arbiter->ledger;
+}
+
+uint64_t arbiter_newest_send(const struct arbiter *arbiter)
+{
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < arbiter->config.lines; i++)
+        if (arbiter->lines[i].last_send > newest)
+            newest = arbiter->lines[i].last_send;
+    return newest;
+}
+
+int arbiter_seen(const struct arbiter *arbiter, const struct span *span)
+{
+    int64_t len = block_len(span, 0);
+    const struct past *past = span->sequence < arbiter->expected ? recall(arbiter, span->sequence) : NULL;
+    return span->count > 0 && len >= 0 && past != NULL && arbiter->config.compare
+        && ((past->crc ^ crc32c(span->blocks + 2, (uint32_t)len)) & ~3u) == 0;
+}

@@ -1,0 +1,33 @@
+#include "clock.h"
+#include <stdatomic.h>
+#include <time.h>
+#include <x86intrin.h>
+
+uint64_t ticks_now(void) { return __rdtsc(); }
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static double measure(void)
+{
+    uint64_t ns = monotonic_ns(), ticks = __rdtsc(), now;
+    do
+        now = monotonic_ns();
+    while (now - ns < 5000000);
+    return (double)(now - ns) / (double)(__rdtsc() - ticks);
+}
+
+uint64_t ticks_ns(uint64_t ticks)
+{
+    static _Atomic double ns_per_tick;
+    double rate = atomic_load_explicit(&ns_per_tick, memory_order_relaxed);
+    if (rate == 0) {
+        rate = measure();
+        atomic_store_explicit(&ns_per_tick, rate, memory_order_relaxed);
+    }
+    return (uint64_t)((double)ticks * rate);
+}

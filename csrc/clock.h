@@ -1,0 +1,9 @@
+#pragma once
+#include <stdint.h>
+
+/* The cycle counter, for intervals inside one host. */
+
+uint64_t ticks_now(void);
+/* Nanoseconds of an interval; the first call of the process measures the counter's rate
+ * against CLOCK_MONOTONIC_RAW for 5 ms. */
+uint64_t ticks_ns(uint64_t ticks);

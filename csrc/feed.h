@@ -1,0 +1,57 @@
+#pragma once
+#include "arbiter.h"
+#include "decode.h"
+
+/* One feed: the lines, session, arbiter, decoder and books of one sequence of messages. */
+
+enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SESSIONS_LEFT = 4, SOURCES_ALLOWED = 4 };
+
+struct address {            /* of a line, or of an allowed sender */
+    uint8_t bytes[16];
+    uint16_t port;          /* of a sender: 0 */
+    uint8_t len;            /* 4 or 16; 0: unused */
+    uint8_t pad[5];
+};
+
+struct feed_config {
+    char protocol[16];
+    struct address lines[LINES_MAX];
+    struct address allowed[SOURCES_ALLOWED];    /* none: any sender */
+    struct arbiter_config arbiter;
+    struct books_config books;
+    uint64_t midnight_ns;   /* of the session's day at the venue, ns since the Unix epoch */
+};
+
+struct tap {                /* delivered messages as they are, for export; optional */
+    uint8_t *buffer;
+    uint64_t room, used;    /* each: struct tap_record, then its bytes, padded to 8 */
+};
+struct tap_record { uint64_t sequence, ts_recv; uint32_t len; uint32_t session; };
+
+/* Offsets of the records in `len` tapped bytes, at most `max` of them into starts (which may be
+ * NULL); returns how many there are. */
+uint64_t tap_starts(const uint8_t *tapped, uint64_t len, uint64_t *starts, uint64_t max);
+
+struct feed;
+int feed_create(const struct feed_config *config, uint32_t index, struct ring *out, struct feed **feed);
+void feed_destroy(struct feed *feed);
+/* One datagram for `line`. 0, or the counter of the reason why it was dropped. */
+int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv);
+void feed_clock(struct feed *feed, uint64_t ts_recv);
+uint64_t feed_deadline_us(const struct feed *feed);
+void feed_flush(struct feed *feed);     /* before the source's bytes go away */
+void feed_finish(struct feed *feed, uint64_t ts_recv);
+void feed_sync(struct feed *feed);      /* brings counters and the running ledger up to date */
+/* Ticks spent in the decoder since the last call, and the messages that took them. */
+uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages);
+void feed_tap(struct feed *feed, struct tap *tap);      /* NULL: none */
+
+const struct feed_config *feed_config(const struct feed *feed);
+struct books *feed_books(struct feed *feed);
+const struct decoder *feed_decoder(const struct feed *feed);
+const struct counters *feed_counters(const struct feed *feed);
+const struct line *feed_lines(const struct feed *feed);
+const struct protocol *feed_protocol(const struct feed *feed);
+/* Accounts of the last SESSIONS_KEPT sessions, oldest first, the running one last. */
+uint64_t feed_sessions(const struct feed *feed);    /* how many there were */
+const struct ledger *feed_ledger(struct feed *feed, uint64_t session);  /* NULL: not kept */

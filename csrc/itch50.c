@@ -1,0 +1,353 @@
+#include "protocols.h"
+#include "wire/itch50.h"
+#include "wire/read.h"
+
+/* The meaning of Nasdaq TotalView-ITCH 5.0. An order is named by its reference alone; side,
+ * price and what is left of it come from the book. The locate code is the instrument's index
+ * in the feed; 0 names none.
+ *
+ * What the venue tells beyond the named fields of an event:
+ *   EXECUTE  aux = low half of the match number
+ *   TRADE    order_id = match number, aux = cross type (Q) or 0 (P)
+ *   AUCTION  price = current reference, size = imbalance, order_id = paired shares,
+ *            aux = cross type
+ *   STATUS   aux = trading state, order_id = message type
+ *   INSTRUMENT  size = round lot
+ * A size that does not fit 32 bits becomes UNDEF_SIZE. */
+
+#define ASSERT_LENGTH(type, name, length) \
+    _Static_assert(sizeof(struct itch50_##name) == (length), #name " has its length in the specification");
+ITCH50_MESSAGES(ASSERT_LENGTH)
+
+static const uint8_t length_of[256] = { ITCH50_MESSAGES(MESSAGE_LENGTH) };
+static const struct message_type types[] = { ITCH50_MESSAGES(MESSAGE_ROW) };
+
+#define AS(name, message) ((const struct itch50_##name *)(message)->data)
+
+enum { BATCH = 64 };    /* messages whose map lines and orders are fetched ahead */
+
+static uint16_t locate_of(const struct message *message)
+{
+    return rd_be16(((const struct itch50_header *)message->data)->locate);
+}
+
+static uint32_t saturate(uint64_t size) { return size < UNDEF_SIZE ? (uint32_t)size : UNDEF_SIZE; }
+
+static struct event event_of(const struct decoder *decoder, const struct message *message, uint8_t kind)
+{
+    const struct itch50_header *h = (const struct itch50_header *)message->data;
+    return (struct event){
+        .ts_recv = message->ts_recv, .ts_event = decoder->midnight_ns + rd_ns48be(h->timestamp),
+        .sequence = message->sequence, .instrument_id = rd_be16(h->locate),
+        .kind = kind, .flags = FLAG_LAST, .price = UNDEF_PRICE, .size = UNDEF_SIZE,
+    };
+}
+
+/* An instrument first seen without a directory message keeps epoch 0: after a gap it may
+ * have had orders that nobody saw. */
+static struct book *seen(struct decoder *decoder, uint32_t instrument)
+{
+    struct book *book = book_of(decoder->books, instrument);
+    if (!(book->state & BOOK_SEEN))
+        book->state |= BOOK_SEEN;
+    return book;
+}
+
+/* A record about an instrument, or about none, that changes no book. */
+static void emit_plain(struct decoder *decoder, struct event *event)
+{
+    if (event->instrument_id)
+        event->flags |= book_flags(decoder, seen(decoder, event->instrument_id));
+    emit(decoder, event);
+}
+
+/* ---- orders ---- */
+
+/* 0, or the counter that says why not. */
+static int add_order(struct books *books, uint32_t instrument, uint8_t side, uint64_t id, be32 shares, px4be price)
+{
+    int64_t px = rd_px4be(price);
+    if (side == SIDE_NONE)
+        return COUNT_book_bad_side;
+    if (px == 0 || px > (int64_t)ITCH50_PRICE_MAX * 100000)
+        return COUNT_book_bad_price;
+    return book_add(books, instrument, side, id, px, rd_be32(shares));
+}
+
+static void add(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_add_order *m = AS(add_order, message);   /* F begins the same way */
+    struct event event = event_of(decoder, message, EVENT_ADD);
+    struct book *book = seen(decoder, event.instrument_id);
+    event.order_id = rd_be64(m->order_reference);
+    event.side = side_of(m->side);
+    event.price = rd_px4be(m->price);
+    event.size = rd_be32(m->shares);
+    int code = add_order(decoder->books, event.instrument_id, event.side, event.order_id, m->shares, m->price);
+    if (code)
+        book_failed(decoder, book, code);
+    emit_change(decoder, book, &event);
+}
+
+/* Fills `event` from what an operation on an order did, if it did. An order that lives under
+ * another instrument than the message says leaves neither book above doubt. */
+static struct book *changed(struct decoder *decoder, struct event *event, const struct book_change *change, int code)
+{
+    struct book *book = seen(decoder, event->instrument_id);
+    if (code)
+        book_failed(decoder, book, code);
+    if (code && code != COUNT_book_over_reduce)
+        return book;
+    if (change->instrument != event->instrument_id) {
+        book_failed(decoder, book, COUNT_book_instrument);
+        book = book_of(decoder->books, change->instrument);
+        book->state |= BOOK_BROKEN;
+        event->instrument_id = change->instrument;
+    }
+    event->price = change->price;
+    event->size = change->size;
+    event->side = change->side;
+    return book;
+}
+
+static void reduce(struct decoder *decoder, const struct message *message, uint8_t kind)
+{
+    const struct itch50_order_cancel *m = AS(order_cancel, message);    /* E and C begin the same way */
+    struct event event = event_of(decoder, message, kind);
+    struct book_change change;
+    event.order_id = rd_be64(m->order_reference);
+    event.size = rd_be32(m->shares);
+    int code = book_reduce(decoder->books, event.order_id, event.size, &change);
+    struct book *book = changed(decoder, &event, &change, code);
+    if (kind == EVENT_EXECUTE)
+        event.aux = (uint32_t)rd_be64(AS(order_executed, message)->match_number);
+    if (message->data[0] == 'C') {
+        event.price = rd_px4be(AS(order_executed_with_price, message)->price);
+        if (AS(order_executed_with_price, message)->printable == 'N')
+            event.flags |= FLAG_HIDDEN;
+    }
+    emit_change(decoder, book, &event);
+}
+
+static void delete(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_DELETE);
+    struct book_change change;
+    event.order_id = rd_be64(AS(order_delete, message)->order_reference);
+    int code = book_delete(decoder->books, event.order_id, &change);
+    emit_change(decoder, changed(decoder, &event, &change, code), &event);
+}
+
+/* The new order keeps side and instrument of the old and goes to the end of its queue. */
+static void replace(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_order_replace *m = AS(order_replace, message);
+    struct event old = event_of(decoder, message, EVENT_DELETE);
+    struct book_change change;
+    old.order_id = rd_be64(m->order_reference);
+    int code = book_delete(decoder->books, old.order_id, &change);
+    struct book *book = changed(decoder, &old, &change, code);
+
+    struct event new = old;
+    new.kind = EVENT_ADD;
+    new.order_id = rd_be64(m->new_order_reference);
+    new.price = rd_px4be(m->price);
+    new.size = rd_be32(m->shares);
+    if (!code)
+        code = add_order(decoder->books, old.instrument_id, old.side, new.order_id, m->shares, m->price);
+    if (code && code != COUNT_book_unknown_order)
+        book_failed(decoder, book, code);
+    old.flags = FLAG_REPLACE | book_flags(decoder, book);
+    new.flags |= FLAG_REPLACE;
+    emit(decoder, &old);
+    emit_change(decoder, book, &new);
+}
+
+/* ---- trades ---- */
+
+static void trade(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_trade *m = AS(trade, message);
+    struct event event = event_of(decoder, message, EVENT_TRADE);
+    event.flags |= FLAG_HIDDEN;
+    event.side = side_of(m->side);
+    event.price = rd_px4be(m->price);
+    event.size = rd_be32(m->shares);
+    event.order_id = rd_be64(m->match_number);
+    emit_plain(decoder, &event);
+}
+
+static void cross_trade(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_cross_trade *m = AS(cross_trade, message);
+    struct event event = event_of(decoder, message, EVENT_TRADE);
+    event.flags |= FLAG_CROSS;
+    event.price = rd_px4be(m->cross_price);
+    event.size = saturate(rd_be64(m->shares));
+    event.order_id = rd_be64(m->match_number);
+    event.aux = (uint8_t)m->cross_type;
+    emit_plain(decoder, &event);
+}
+
+static void broken_trade(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_BREAK);
+    event.order_id = rd_be64(AS(broken_trade, message)->match_number);
+    emit_plain(decoder, &event);
+}
+
+static void noii(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_noii *m = AS(noii, message);
+    struct event event = event_of(decoder, message, EVENT_AUCTION);
+    event.side = side_of(m->imbalance_direction);
+    event.price = rd_px4be(m->current_reference_price);
+    event.size = saturate(rd_be64(m->imbalance_shares));
+    event.order_id = rd_be64(m->paired_shares);
+    event.aux = (uint8_t)m->cross_type;
+    emit_plain(decoder, &event);
+}
+
+/* ---- administration ---- */
+
+/* A live locate code given to another symbol: what was in its book is nobody's. */
+static void remap(struct decoder *decoder, const struct message *message, struct book *book)
+{
+    struct event event = event_of(decoder, message, EVENT_CLEAR);
+    book_clear(decoder->books, event.instrument_id);
+    book->state = BOOK_SEEN | BOOK_BROKEN;
+    COUNT(decoder->counters, book_instrument);
+    event.flags = 0;
+    emit_plain(decoder, &event);    /* the quote follows the directory's record */
+}
+
+static void directory(struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_stock_directory *m = AS(stock_directory, message);
+    struct event event = event_of(decoder, message, EVENT_INSTRUMENT);
+    struct book *book = book_of(decoder->books, event.instrument_id);
+    if (!(book->state & BOOK_SEEN))
+        book->epoch = decoder->gaps;    /* the directory precedes the first order */
+    else if (book->symbol[0] && memcmp(book->symbol, m->stock, sizeof m->stock) != 0)
+        remap(decoder, message, book);
+    memcpy(book->symbol, m->stock, sizeof m->stock);
+    memcpy(&event.order_id, m->stock, sizeof m->stock);
+    event.size = rd_be32(m->round_lot_size);
+    seen(decoder, event.instrument_id);
+    emit_change(decoder, book, &event);
+}
+
+static void trading_action(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_STATUS);
+    struct book *book = seen(decoder, event.instrument_id);
+    char state = AS(stock_trading_action, message)->trading_state;
+    if (state == 'H' || state == 'P')
+        book->state |= BOOK_HALTED;
+    if (state == 'T' || state == 'Q')
+        book->state &= ~(uint32_t)BOOK_HALTED;
+    event.aux = (uint8_t)state;
+    event.order_id = message->data[0];
+    emit_plain(decoder, &event);
+}
+
+static void info(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_INFO);
+    event.aux = message->data[0];
+    emit_plain(decoder, &event);
+}
+
+static void system_event(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_SYSTEM);
+    event.aux = (uint8_t)AS(system_event, message)->event_code;
+    emit_plain(decoder, &event);
+}
+
+/* A message about an instrument that names none: told, and no book is touched. */
+static void nowhere(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_INFO);
+    event.aux = message->data[0];
+    event.flags |= FLAG_SUSPECT;
+    COUNT(decoder->counters, book_instrument);
+    emit(decoder, &event);
+}
+
+/* ---- dispatch ---- */
+
+static int is_venue_wide(uint8_t type) { return type == 'S' || type == 'V' || type == 'W'; }
+
+static void apply(struct decoder *decoder, const struct message *message)
+{
+    uint8_t type = message->data[0];
+    if (locate_of(message) == 0 && !is_venue_wide(type)) {
+        nowhere(decoder, message);
+        return;
+    }
+    switch (type) {
+    case 'A':
+    case 'F': add(decoder, message); break;
+    case 'E':
+    case 'C': reduce(decoder, message, EVENT_EXECUTE); break;
+    case 'X': reduce(decoder, message, EVENT_CANCEL); break;
+    case 'D': delete(decoder, message); break;
+    case 'U': replace(decoder, message); break;
+    case 'P': trade(decoder, message); break;
+    case 'Q': cross_trade(decoder, message); break;
+    case 'B': broken_trade(decoder, message); break;
+    case 'I': noii(decoder, message); break;
+    case 'R': directory(decoder, message); break;
+    case 'H': trading_action(decoder, message); break;
+    case 'S': system_event(decoder, message); break;
+    default: info(decoder, message); break;
+    }
+}
+
+/* The order's reference is the first field of all messages about orders. */
+static int names_order(uint8_t type)
+{
+    switch (type) {
+    case 'A': case 'F': case 'E': case 'C': case 'X': case 'D': case 'U': return 1;
+    default: return 0;
+    }
+}
+
+/* Three passes, so that the memory of one message is fetched while others are worked on:
+ * map lines, then the orders these lead to, then the changes in order. */
+static void decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
+{
+    const struct message *good[BATCH];
+    uint64_t ids[BATCH];
+    unsigned n = 0, orders = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (!message_accept(decoder, &messages[i], length_of, 0))
+            continue;
+        good[n++] = &messages[i];
+        if (names_order(messages[i].data[0])) {
+            ids[orders] = rd_be64(AS(order_delete, &messages[i])->order_reference);
+            book_prefetch_map(decoder->books, ids[orders++]);
+        }
+    }
+    for (unsigned i = 0; i < orders; i++)
+        book_prefetch_order(decoder->books, ids[i]);
+    for (unsigned i = 0; i < n; i++)
+        apply(decoder, good[i]);
+}
+
+static void decode(struct decoder *decoder, const struct message *messages, unsigned count)
+{
+    for (; count > BATCH; messages += BATCH, count -= BATCH)
+        decode_batch(decoder, messages, BATCH);
+    decode_batch(decoder, messages, count);
+}
+
+static int open(struct decoder *decoder) { decoder->own = NULL; return 0; }
+static void stateless(struct decoder *decoder) { (void)decoder; }
+
+const struct protocol itch50_protocol = {
+    .name = "itch50", .prefix = "itch50", .session = SESSION_MOLDUDP64,
+    .types = types, .types_count = sizeof types / sizeof types[0],
+    .open = open, .close = stateless, .reset = stateless, .decode = decode,
+};

@@ -1,0 +1,353 @@
+/* The file of the ring: how it is made, checked, mapped and left.
+ *
+ *     offset 0       struct ring_header, read-only once made
+ *     one page on    struct ring_writer, then RING_READERS struct ring_cursor
+ *     slots_at       slots * struct event; mapped twice in a row, so no batch wraps
+ *
+ * An anonymous ring is a memfd, sealed against resizing. A named one is made nameless in
+ * SHM_DIR and linked when it is whole, so who opens the name finds a ring or nothing. All
+ * memory is allocated here: a full file system is an error code now, not SIGBUS later.
+ *
+ * Which cursor is whose is told by an open-file-description lock on its bytes. The kernel drops
+ * it with the process, however that ends: unlike a pid it is never reused, and means the same in
+ * every pid namespace. A reader therefore opens the file anew even when it was handed a
+ * descriptor: one that is inherited shares its locks. */
+
+#define _GNU_SOURCE     /* memfd, O_TMPFILE, F_OFD_SETLK */
+#include "ring_handle.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHM_DIR "/dev/shm"
+
+enum { PAGE = 4096, LINES_AT = PAGE, SLOTS_AT = 2 * PAGE, SLOTS_MAX = 1 << 28 };
+_Static_assert(sizeof(struct ring_header) <= LINES_AT, "header page");
+_Static_assert(sizeof(struct ring_writer) + RING_READERS * sizeof(struct ring_cursor) <= SLOTS_AT - LINES_AT,
+               "one page of lines");
+_Static_assert(RING_SLOTS_MIN * sizeof(struct event) % PAGE == 0, "slots end on a page");
+
+/* ---- layout hash: FNV-1a over what a record means ---- */
+
+#define FIELDS(X) \
+    X(stamp) X(ts_recv) X(ts_event) X(sequence) X(instrument_id) X(kind) X(side) X(flags) \
+    X(price) X(order_id) X(size) X(aux) X(bid) X(ask) X(bid_size) X(ask_size)
+#define KINDS(X) \
+    X(NONE) X(SESSION) X(SESSION_END) X(GAP) X(LOST) X(SYSTEM) X(INSTRUMENT) X(STATUS) X(AUCTION) \
+    X(INFO) X(CLEAR) X(ADD) X(CANCEL) X(DELETE) X(EXECUTE) X(TRADE) X(BREAK) X(LEVEL) X(QUOTE) \
+    X(ORDER_NEW) X(ORDER_CANCEL) X(ACK) X(FILL) X(CANCELED) X(REJECT) X(CANCEL_REJECT)
+#define FIELD_FACTS(field) { #field, offsetof(struct event, field), sizeof((struct event *)0)->field },
+#define KIND_FACTS(kind) { "EVENT_" #kind, EVENT_##kind, 0 },
+
+static uint64_t fnv(uint64_t hash, const void *data, size_t length)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ bytes[i]) * 0x100000001b3;
+    return hash;
+}
+
+static uint64_t layout_hash(void)
+{
+    static const struct { const char *name; uint32_t at, size; } facts[] = {
+        FIELDS(FIELD_FACTS) KINDS(KIND_FACTS)
+    };
+    uint64_t hash = 0xcbf29ce484222325;
+    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+        hash = fnv(hash, facts[i].name, strlen(facts[i].name));
+        hash = fnv(hash, &facts[i].at, sizeof(facts[i].at));
+        hash = fnv(hash, &facts[i].size, sizeof(facts[i].size));
+    }
+    return hash;
+}
+
+/* ---- mapping ---- */
+
+static uint64_t file_size(uint64_t slots) { return SLOTS_AT + slots * sizeof(struct event); }
+
+static int map_at(char *base, uint64_t at, uint64_t length, int protection, int fd, uint64_t offset)
+{
+    int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+    void *got = mmap(base + at, length, protection, flags, fd, (off_t)offset);
+    return got == MAP_FAILED ? -errno : 0;
+}
+
+/* Reserves the whole range first, so that the four pieces lie side by side. */
+static int map(struct ring *ring, int slots_protection)
+{
+    uint64_t bytes = ring->slots * sizeof(struct event);
+    uint64_t total = SLOTS_AT + 2 * bytes;
+    char *base = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    ring->header = (const struct ring_header *)base;
+    ring->mapped = total;
+    ring->writer = (struct ring_writer *)(base + LINES_AT);
+    ring->cursors = (struct ring_cursor *)(ring->writer + 1);
+    ring->slot = (struct event *)(base + SLOTS_AT);
+    int rc = map_at(base, 0, PAGE, PROT_READ, ring->fd, 0);
+    if (rc == 0)
+        rc = map_at(base, LINES_AT, PAGE, PROT_READ | PROT_WRITE, ring->fd, LINES_AT);
+    if (rc == 0)
+        rc = map_at(base, SLOTS_AT, bytes, slots_protection, ring->fd, SLOTS_AT);
+    if (rc == 0)
+        rc = map_at(base, SLOTS_AT + bytes, bytes, slots_protection, ring->fd, SLOTS_AT);
+    return rc;
+}
+
+/* ---- making ---- */
+
+static int name_path(const char *name, char path[272])
+{
+    size_t length = strlen(name);
+    if (length == 0 || length > 255 || strchr(name, '/') != NULL || name[0] == '.')
+        return -EINVAL;
+    snprintf(path, 272, SHM_DIR "/%s", name);
+    return 0;
+}
+
+static int open_new(const char *name)
+{
+    int fd = name == NULL ? memfd_create("pydpdk-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+                          : open(SHM_DIR, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Writes the constant page and takes all memory. */
+static int fill_file(int fd, uint64_t slots, const char *clock)
+{
+    struct ring_header header = {
+        .magic = RING_MAGIC, .version = RING_VERSION, .record_size = sizeof(struct event),
+        .layout_hash = layout_hash(), .slots = slots, .slots_at = SLOTS_AT,
+    };
+    memcpy(header.clock, clock, strlen(clock));
+    int rc;
+    do
+        rc = posix_fallocate(fd, 0, (off_t)file_size(slots));
+    while (rc == EINTR);
+    if (rc != 0)
+        return -rc;
+    return pwrite(fd, &header, sizeof(header), 0) == sizeof(header) ? 0 : -EIO;
+}
+
+static int show(int fd, const char *path)
+{
+    if (path[0] == '\0')
+        return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ? -errno : 0;
+    char self[32];
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+static struct ring *new_handle(void)
+{
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (ring != NULL) {
+        ring->fd = -1;
+        ring->left = 1;     /* nothing to leave yet */
+    }
+    return ring;
+}
+
+static int create(struct ring *ring, const char *name, uint64_t slots, const char *clock)
+{
+    char path[272] = "";
+    int rc = name == NULL ? 0 : name_path(name, path);
+    if (rc == 0)
+        rc = ring->fd = open_new(name);
+    if (rc >= 0)
+        rc = fill_file(ring->fd, slots, clock);
+    ring->slots = slots;
+    if (rc == 0)
+        rc = map(ring, PROT_READ | PROT_WRITE);
+    if (rc == 0) {
+        ring->writer->pid = (uint64_t)getpid();
+        rc = show(ring->fd, path);
+    }
+    if (rc == 0) {
+        memcpy(ring->path, path, sizeof(path));
+        ring->left = 0;
+    }
+    return rc;
+}
+
+int ring_create(const char *name, uint64_t slots, const char *clock, struct ring **ring)
+{
+    *ring = NULL;
+    if (slots < RING_SLOTS_MIN || slots > SLOTS_MAX || (slots & (slots - 1)) != 0 ||
+        strlen(clock) >= sizeof(((struct ring_header *)0)->clock))
+        return -EINVAL;
+    struct ring *made = new_handle();
+    if (made == NULL)
+        return -ENOMEM;
+    int rc = create(made, name, slots, clock);
+    if (rc < 0)
+        ring_close(made);
+    else
+        *ring = made;
+    return rc;
+}
+
+/* ---- attaching ---- */
+
+static int lock_cursor(int fd, int cursor, short type)
+{
+    struct flock lock = {
+        .l_type = type, .l_whence = SEEK_SET, .l_len = sizeof(struct ring_cursor),
+        .l_start = LINES_AT + (off_t)sizeof(struct ring_writer) + cursor * (off_t)sizeof(struct ring_cursor),
+    };
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+/* O_NONBLOCK: a FIFO must not hold us up. */
+static int open_ring(const char *name, int fd)
+{
+    char path[272];
+    int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK;
+    if (fd >= 0) {
+        if (fcntl(fd, F_GETFD) < 0)
+            return -errno;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    } else if (name == NULL || name_path(name, path) < 0) {
+        return -EINVAL;
+    } else {
+        flags |= O_NOFOLLOW;
+    }
+    int opened = open(path, flags);
+    return opened < 0 ? -errno : opened;
+}
+
+/* Before anything is mapped: is this a ring of ours, whole and wholly allocated? */
+static int check_file(int fd, uint64_t *slots)
+{
+    struct ring_header header;
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || pread(fd, &header, sizeof(header), 0) != sizeof(header))
+        return -EPROTO;
+    if (header.magic != RING_MAGIC || header.version != RING_VERSION ||
+        header.record_size != sizeof(struct event) || header.layout_hash != layout_hash())
+        return -EPROTO;
+    if (header.slots < RING_SLOTS_MIN || header.slots > SLOTS_MAX || (header.slots & (header.slots - 1)) != 0 ||
+        header.slots_at != SLOTS_AT || memchr(header.clock, 0, sizeof(header.clock)) == NULL)
+        return -EPROTO;
+    uint64_t size = file_size(header.slots);
+    if ((uint64_t)st.st_size != size || (uint64_t)st.st_blocks * 512 < size)
+        return -EPROTO;
+    *slots = header.slots;
+    return 0;
+}
+
+/* The lock makes a cursor ours; whoever had it before has left or died. */
+static int claim(struct ring *ring)
+{
+    for (int i = 0; i < RING_READERS; i++) {
+        if (lock_cursor(ring->fd, i, F_WRLCK) == 0) {
+            ring->me = &ring->cursors[i];
+            __atomic_store_n(&ring->me->policy, RING_FREE, __ATOMIC_RELEASE);
+            __atomic_store_n(&ring->me->pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
+            ring->left = 0;
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+int ring_attach(const char *name, int fd, int policy, int from_start, struct ring **ring)
+{
+    *ring = NULL;
+    if (policy != RING_BLOCK && policy != RING_SKIP)
+        return -EINVAL;
+    struct ring *made = new_handle();
+    if (made == NULL)
+        return -ENOMEM;
+    int rc = made->fd = open_ring(name, fd);
+    if (rc >= 0)
+        rc = check_file(made->fd, &made->slots);
+    if (rc == 0)
+        rc = map(made, PROT_READ);
+    if (rc == 0)
+        rc = claim(made);
+    if (rc == 0)
+        rc = ring_join(made, policy, from_start);
+    if (rc < 0)
+        ring_close(made);
+    else
+        *ring = made;
+    return rc;
+}
+
+/* ---- leaving ---- */
+
+static void free_cursor(int fd, struct ring_cursor *cursor, int index)
+{
+    __atomic_store_n(&cursor->pid, 0, __ATOMIC_RELAXED);
+    /* Release: pairs with the acquire in room(); all that was read is read. */
+    __atomic_store_n(&cursor->policy, RING_FREE, __ATOMIC_RELEASE);
+    lock_cursor(fd, index, F_UNLCK);
+}
+
+/* Only our own file: the name may have been given to another ring since. */
+static void unlink_own(const struct ring *ring)
+{
+    struct stat named, ours;
+    if (ring->path[0] != '\0' && stat(ring->path, &named) == 0 && fstat(ring->fd, &ours) == 0 &&
+        named.st_ino == ours.st_ino && named.st_dev == ours.st_dev)
+        unlink(ring->path);
+}
+
+void ring_leave(struct ring *ring)
+{
+    if (ring->left)
+        return;
+    ring->left = 1;
+    if (ring->me != NULL) {
+        free_cursor(ring->fd, ring->me, (int)(ring->me - ring->cursors));
+        return;
+    }
+    ring_publish(ring);
+    /* Release: who sees it closed sees all that was written. */
+    __atomic_store_n(&ring->writer->closed, 1, __ATOMIC_RELEASE);
+    unlink_own(ring);
+}
+
+void ring_close(struct ring *ring)
+{
+    if (ring == NULL)
+        return;
+    ring_leave(ring);
+    if (ring->header != NULL)
+        munmap((void *)ring->header, ring->mapped);
+    if (ring->fd >= 0)
+        close(ring->fd);
+    free(ring);
+}
+
+int ring_reap(struct ring *ring)
+{
+    int reaped = 0;
+    for (int i = 0; i < RING_READERS; i++) {
+        struct ring_cursor *cursor = &ring->cursors[i];
+        /* Our own lock would not stop us. */
+        if (cursor == ring->me || __atomic_load_n(&cursor->policy, __ATOMIC_RELAXED) == RING_FREE ||
+            lock_cursor(ring->fd, i, F_WRLCK) < 0)
+            continue;
+        free_cursor(ring->fd, cursor, i);
+        reaped++;
+    }
+    return reaped;
+}
+
+int ring_fd(const struct ring *ring) { return ring->fd; }
+uint64_t ring_next(const struct ring *ring) { return ring->next; }
+const struct ring_header *ring_header(const struct ring *ring) { return ring->header; }
+const struct ring_writer *ring_writer(const struct ring *ring) { return ring->writer; }
+const struct ring_cursor *ring_cursors(const struct ring *ring) { return ring->cursors; }
+const struct event *ring_slots(const struct ring *ring) { return ring->slot; }

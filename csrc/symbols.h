@@ -1,0 +1,14 @@
+#pragma once
+#include <stdint.h>
+
+/* Symbols of venues that name instruments by text: an index for each, 1, 2, 3 ... in order
+ * of first appearance, so that the same stream gives the same indices. 0 is no instrument.
+ * For C only. */
+
+struct symbols;
+/* Room for indices up to `last` (below 1 << 24). `seed` moves the hash, never an index. */
+int symbols_create(uint32_t last, uint64_t seed, struct symbols **symbols);
+void symbols_destroy(struct symbols *symbols);
+void symbols_clear(struct symbols *symbols);
+/* Of 8 bytes, space padded; a new symbol takes the next index. 0: no room. */
+uint32_t symbols_index(struct symbols *symbols, const char *symbol);

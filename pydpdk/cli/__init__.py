@@ -1,0 +1,73 @@
+"""The command line. Commands are imported when they are called, so that start-up stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from pydpdk.errors import Exit, PydpdkError
+
+COMMANDS = {
+    "bench": "Measure this host and this build, with ratios to peers and floors.",
+    "book": "Print the order book of a symbol at a moment of a capture.",
+    "demo": "Generate a session, replay it through DPDK, trade on it, account for it.",
+    "doctor": "Check what this host lacks, with the command that mends it.",
+    "export": "Write events, messages or books of a capture to npy, CSV or Parquet.",
+    "gen": "Write a deterministic synthetic A/B session as a capture.",
+    "pcap": "Look into captures.",
+    "replay": "Run a capture through the whole pipeline.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pydpdk.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pydpdk")
+def cli() -> None:
+    """A DPDK market-data appliance: captures and ports in, books and orders out.
+
+    \b
+    pydpdk demo                              see all of it work
+    pydpdk pcap info day.pcap                what is in a capture
+    pydpdk replay day.pcap --feed itch50     run it through the pipeline
+
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 host not ready, 4 data problem, 5 threshold exceeded,
+    130 interrupted.
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Entry point: errors become one line on stderr and an exit code."""
+    try:
+        code = cli.main(args=argv, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        code = Exit.INTERRUPTED
+    except PydpdkError as error:
+        print(f"pydpdk: {error}", file=sys.stderr)
+        code = error.exit
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = Exit.FAILED
+    sys.exit(int(code or 0))

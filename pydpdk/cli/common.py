@@ -1,0 +1,131 @@
+"""What commands share: options, progress, results."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pydpdk.engine import END, Engine
+from pydpdk.errors import DataError, UsageError
+from pydpdk.feed import Feed
+from pydpdk.source import Source, open_source
+from pydpdk.survey import Survey, resolve, survey
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+feed_option = click.option(
+    "--feed", "feed_texts", multiple=True, required=True, metavar="PROTOCOL[@A[,B]]",
+    help="itch50, deep10, tops16; with ADDRESS:PORT of line A and B, or found in the capture.",
+)
+checksum_option = click.option(
+    "--checksum", type=click.Choice(["auto", "verify", "ignore"]), default="auto",
+    show_default=True, help="Wrong checksums: auto counts and accepts, verify drops.",
+)
+
+
+def console() -> Console:
+    """Where results for people go: stdout, without colour when it is not a terminal."""
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+
+def emit_json(result: Any) -> None:
+    """One object, sorted as built, newline at the end."""
+    click.echo(json.dumps(result, indent=2))
+
+
+@contextmanager
+def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """A progress line on stderr when that is a terminal; else nothing."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(),
+               TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for an end; a second one ends at once. Yields "was it asked?"."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def capture_path(spec: str) -> str | None:
+    """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in ("pcap", "net_pcap"):
+        return rest
+    return spec if not colon or Path(spec).exists() else None
+
+
+def look_at(spec: str) -> Survey:
+    """Survey the capture behind a source string, with progress."""
+    path = capture_path(spec)
+    if path is None:
+        raise UsageError(f"{spec}: not a capture; name the feed's lines: --feed PROTOCOL@A,B")
+    with open_source(f"pcap:{path}") as source, progress("survey", None, "frames") as tick:
+        return survey(source, tick)
+
+
+def resolve_feeds(texts: Sequence[str], specs: Sequence[str], **options: Any) -> list[Feed]:
+    """Feeds by their texts; what they leave open is found in the captures."""
+    feeds = [Feed.parse(text, **options) for text in texts]
+    surveys = [look_at(spec) for spec in specs if capture_path(spec) is not None]
+    if not surveys:
+        return feeds
+    joined = surveys[0] if len(surveys) == 1 else replace(
+        surveys[0], streams=tuple(s for found in surveys for s in found.streams))
+    return [resolve(feed, joined) for feed in feeds]
+
+
+def open_sources(specs: Sequence[str]) -> list[Source]:
+    """Open every source string; those opened are closed when a later one fails."""
+    opened: list[Source] = []
+    try:
+        for spec in specs:
+            opened.append(open_source(spec))
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+    return opened
+
+
+def broken_sources(engine: Engine) -> list[str]:
+    """What broke, a line for each source that did not end clean."""
+    lines = []
+    for i, source in enumerate(engine.sources):
+        if engine.source_error(i) not in (0, END):
+            lines.append(f"{source.spec}: {source.problem()}")
+    return lines
+
+
+def data_problems(lines: Sequence[str]) -> None:
+    """Raise DataError with these lines, if there are any."""
+    if lines:
+        raise DataError("\n".join(lines))

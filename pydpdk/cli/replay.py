@@ -1,0 +1,118 @@
+"""pydpdk replay: a capture through the whole pipeline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from pydpdk.cli.common import (
+    broken_sources,
+    checksum_option,
+    emit_json,
+    feed_option,
+    interruptible,
+    json_option,
+    open_sources,
+    progress,
+    resolve_feeds,
+)
+from pydpdk.cli.report import show
+from pydpdk.engine import Engine
+from pydpdk.errors import Exit
+from pydpdk.replay import Lockstep, Trading
+from pydpdk.risk import Risk
+from pydpdk.stage import Stage, load_strategy
+
+
+class Speed(click.ParamType[float]):
+    """``max`` or a factor of the capture's own pace."""
+
+    name = "speed"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if value == "max":
+            return 0.0
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = -1.0
+        if not 0 < speed < 1e6:
+            self.fail(f"{value!r}: 'max', or a factor such as 1 or 10", param, ctx)
+        return speed
+
+
+@click.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@feed_option
+@click.option("--strategy", metavar="FILE.py:CLASS", help="Trade with it against a simulated venue.")
+@click.option("--param", "params", multiple=True, metavar="K=V", help="Argument of the strategy.")
+@click.option("--risk", "risk_file", type=click.Path(), help="Limits (TOML); else mild defaults.")
+@click.option("--speed", type=Speed(), default="max", show_default=True,
+              help="'max', or a factor of the capture's pace.")
+@click.option("--burst", type=int, default=64, show_default=True, help="Packets per burst.")
+@click.option("--batch-us", type=int, default=100, show_default=True,
+              help="Record-clock interval that stages see as one batch.")
+@click.option("--gap-timeout-us", type=int, default=10_000, show_default=True,
+              help="Record-clock time before a gap is given up.")
+@checksum_option
+@json_option
+def command(
+    files: tuple[str, ...], feed_texts: tuple[str, ...], strategy: str | None,
+    params: tuple[str, ...], risk_file: str | None, speed: float, burst: int, batch_us: int,
+    gap_timeout_us: int, checksum: str, as_json: bool,
+) -> None:
+    """Run FILE (a capture or any source string) through the whole pipeline.
+
+    Several files are merged by time stamp, for line A and line B recorded apart.
+
+    \b
+    pydpdk replay day.pcap.zst --feed itch50
+    pydpdk replay net_pcap:day.pcap --feed itch50@233.54.12.111:26477,233.86.230.111:26477
+    pydpdk replay a.pcap b.pcap --feed deep10 --strategy apps/spread.py:Spread --json
+    """
+    feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us)
+    stage = load_strategy(strategy, params) if strategy else None
+    with Engine(open_sources(files), feeds, checksum=checksum, burst=burst,
+                batch_us=batch_us) as engine:
+        result, problems = run(engine, stage, risk_file, speed)
+    if as_json:
+        emit_json(result)
+    else:
+        show(result)
+    finish(result, problems)
+
+
+def run(
+    engine: Engine, stage: Stage | None, risk_file: str | None, speed: float, total: int | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Replay until the end or an interrupt; the result, and what broke."""
+    risk = Risk.load(risk_file, engine) if stage else None
+    trading = Trading(stage, risk) if stage and risk else None
+    with (
+        Lockstep(engine, trading, speed=speed) as lockstep,
+        interruptible() as asked,
+        progress("replay", total, "frames") as tick,
+    ):
+        lockstep.run(lambda frames, now: tick(frames), stop=asked)
+        result = lockstep.result()
+        result["interrupted"] = asked()
+    if risk:
+        risk.close()
+    return result, broken_sources(engine)
+
+
+def finish(result: dict[str, Any], problems: Sequence[str]) -> None:
+    """Exit code of a replay: broken data 4, interrupted 130, an account that does not close 1."""
+    for problem in problems:
+        print(f"pydpdk: {problem}", file=sys.stderr)
+    if problems:
+        sys.exit(Exit.DATA)
+    if result["interrupted"]:
+        sys.exit(Exit.INTERRUPTED)
+    if result["unexplained"]:
+        print(f"pydpdk: {result['unexplained']} items are not accounted for: please report this",
+              file=sys.stderr)
+        sys.exit(Exit.FAILED)

@@ -1,0 +1,96 @@
+"""A replay's result for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pydpdk import counters
+from pydpdk.cli.common import console
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print a replay's result: what came in, what was built, what was traded, what was lost."""
+    out = console()
+    frames = result["frames"]
+    out.print(f"frames     {frames['received']:,} received = {frames['parsed']:,} parsed"
+              + "".join(f" + {n:,} {name}" for name, n in frames["dropped"].items()))
+    total = sum(result["messages"].values())
+    out.print(f"messages   {total:,}:  " + "  ".join(
+        f"{kind} {n:,}" for kind, n in sorted(result["messages"].items(), key=lambda i: -i[1])))
+    books = result["books"]
+    state = "  SUSPECT after a gap" if books["suspect"] else ""
+    out.print(f"books      {books['instruments']:,} instruments, {books['orders']:,} orders, "
+              f"{books['levels']:,} levels, hash {books['hash']}{state}")
+    _sessions(out, result["sequence"])
+    _lines(out, result["lines"])
+    _orders(out, result["orders"])
+    _latency(out, result["latency_ns"])
+    _account(out, result)
+
+
+def _sessions(out: Console, sessions: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("session", no_wrap=True)
+    names = ("first", "last", "delivered", "duplicate", "late", "gaps", "recovered", "lost")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for session in sessions:
+        label = f"{session['feed'].partition('@')[0]} {session['session']}"
+        table.add_row(label, *(f"{session[name]:,}" for name in names))
+    out.print(table)
+
+
+def _lines(out: Console, lines: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("line", no_wrap=True)
+    names = ("packets", "wins", "losses", "healed", "lead_ns_mean", "lead_ns_max", "stale")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(line["line"], *(f"{line[name]:,}" for name in names))
+    out.print(table)
+
+
+def _orders(out: Console, orders: dict[str, Any]) -> None:
+    if not orders["sent"]:
+        return
+    rejected = ", ".join(f"{n:,} {name}" for name, n in orders["rejected"].items()) or "none"
+    out.print(f"orders     {orders['sent']:,} sent, {orders['acked']:,} accepted, "
+              f"{orders['filled']:,} fills of {orders['shares']:,} shares, "
+              f"{orders['canceled']:,} canceled; rejected: {rejected}")
+    out.print(f"P&L        {orders['profit_1e9'] / 1e9:,.2f} (open positions at mid)")
+
+
+def _latency(out: Console, stages: dict[str, dict[str, int]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("latency, ns", no_wrap=True)
+    names = ("count", "p50", "p90", "p99", "p999", "max")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage, values in stages.items():
+        table.add_row(stage, *(f"{values[name]:,}" for name in names))
+    out.print(table)
+
+
+def _account(out: Console, result: dict[str, Any]) -> None:
+    total = result["counters"]
+    terms = ("delivered", "duplicate", "late", "cut", "untrusted")
+    parts = " + ".join(f"{total.get('messages_' + t, 0):,} {t}" for t in terms)
+    expected = sum(s["last"] + 1 - s["first"] for s in result["sequence"])
+    lost = sum(s["lost"] for s in result["sequence"])
+    out.print(f"accounts   {total.get('messages_received', 0):,} messages received = {parts}")
+    out.print(f"           {expected:,} sequences = {total.get('messages_delivered', 0):,} delivered "
+              f"+ {lost:,} lost; unexplained: {result['unexplained']}")
+    noted = {name: n for name, n in total.items() if name in NOTED}
+    for name, n in noted.items():
+        out.print(f"           {n:,} {name}: {counters.DOCS[name]}")
+
+
+NOTED = tuple(
+    name for name in counters.NAMES
+    if name.startswith(("note_", "book_", "message_", "session_", "block_", "line_", "feed_"))
+    or name == "ab_mismatch"
+)

@@ -1,0 +1,93 @@
+"""What a source needs of the host, checked before DPDK runs: each refusal names its remedy."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import socket
+import struct
+from pathlib import Path
+
+from pydpdk import eal
+from pydpdk.errors import DataError, HostError, UsageError
+
+RING_BYTES = 16 << 20  # of an AF_PACKET ring: 8,192 frames of 2 kB
+
+
+def plain_file(name: str) -> None:
+    if not name:
+        raise UsageError("no file name after the prefix")
+    if not Path(name).exists():
+        raise DataError(f"{name}: no such file")
+    if not Path(name).is_file():
+        raise DataError(f"{name}: not a regular file")
+    try:
+        Path(name).open("rb").close()
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}") from error
+
+
+def _ioctl(request: int, name: str) -> int:
+    """The 32-bit answer of a SIOCGIF* request."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, request, struct.pack("16s16x", name.encode()))
+    return int(struct.unpack_from("i", answer, 16)[0])
+
+
+_SIOCGIFFLAGS, _SIOCGIFMTU, _IFF_UP = 0x8913, 0x8921, 1
+
+
+def _interface_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.@-]{1,15}", name):
+        raise UsageError(f"{name!r} is no interface name: 1 to 15 letters, digits, '.', '_', '-'")
+
+
+def interface(name: str) -> None:
+    _interface_name(name)
+    existing = [found for _, found in socket.if_nameindex()]
+    if name not in existing:
+        raise HostError(f"no interface {name!r}: there are {', '.join(existing)} (ip link)")
+    if not _ioctl(_SIOCGIFFLAGS, name) & _IFF_UP:
+        raise HostError(f"interface {name} is down: ip link set {name} up")
+
+
+def tap(name: str) -> None:
+    _interface_name(name)
+    if not Path("/dev/net/tun").exists():
+        raise HostError("no /dev/net/tun: modprobe tun")
+
+
+def device_arguments(text: str) -> None:
+    for part in filter(None, text.split(",")):
+        if not re.fullmatch(r"[\w-]+=\S+", part):
+            raise UsageError(f"{part!r}: device arguments are key=value,key=value")
+
+
+def pci(address: str) -> None:
+    eal.arguments(eal.Options(pci=(address,)))
+    device = Path("/sys/bus/pci/devices", address)
+    if not device.exists():
+        raise HostError(f"no PCI device {address}: dpdk-devbind.py --status-dev net lists them")
+    if not re.fullmatch(r"vfio.*|.*uio.*|mlx[45]_core", (device / "driver").resolve().name):
+        raise HostError(f"{address} belongs to the kernel: dpdk-devbind.py -b vfio-pci {address}")
+
+
+def packet_ring(name: str) -> tuple[str, int]:
+    """net_af_packet cuts what does not fit its ring's frames: they fit the interface's MTU.
+
+    TPACKET2 headers, Ethernet and two VLAN tags come on top: 128 bytes hold them.
+    """
+    size = 2048
+    while size < min(_ioctl(_SIOCGIFMTU, name) + 128, 32768):
+        size *= 2
+    return f",blocksz=65536,framesz={size},framecnt={RING_BYTES // size},qpairs=1", size
+
+
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
+
+
+def capability(name: str) -> None:
+    status = Path("/proc/self/status").read_text()
+    held = int(re.findall(r"CapEff:\s*(\w+)", status)[0], 16)
+    if not held >> _CAPABILITIES[name] & 1:
+        raise HostError(f"needs {name}: run it with sudo, or in a namespace: unshare -Urn")

@@ -1,0 +1,36 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(what: str) -> None:
+    """Skip by name; in CI what is missing is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of the real captures: PYDPDK_DATA, or ../shared/data beside the project."""
+    path = Path(os.environ.get("PYDPDK_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        missing(f"capture folder {path} (PYDPDK_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tshark() -> str:
+    """Path of tshark, the independent dissector."""
+    path = shutil.which("tshark")
+    if path is None:
+        missing("tshark")
+    return str(path)
