@@ -159,8 +159,7 @@ static struct ring *new_handle(void)
 
 static int create(struct ring *ring, const char *name, uint64_t slots, const char *clock)
 {
-    char path[272] = "";
-    int rc = name == NULL ? 0 : name_path(name, path);
+    int rc = name == NULL ? 0 : name_path(name, ring->path);
     if (rc == 0)
         rc = ring->fd = open_new(name);
     if (rc >= 0)
@@ -170,12 +169,18 @@ static int create(struct ring *ring, const char *name, uint64_t slots, const cha
         rc = map(ring, PROT_READ | PROT_WRITE);
     if (rc == 0) {
         ring->writer->pid = (uint64_t)getpid();
-        rc = show(ring->fd, path);
+        rc = show(ring->fd, ring->path);
     }
-    if (rc == 0) {
-        memcpy(ring->path, path, sizeof(path));
-        ring->left = 0;
-    }
+    ring->left = rc != 0;
+    return rc;
+}
+
+static int hand_over(struct ring *made, int rc, struct ring **ring)
+{
+    if (rc < 0)
+        ring_close(made);
+    else
+        *ring = made;
     return rc;
 }
 
@@ -187,12 +192,7 @@ int ring_create(const char *name, uint64_t slots, const char *clock, struct ring
     struct ring *made = new_handle();
     if (made == NULL)
         return -ENOMEM;
-    int rc = create(made, name, slots, clock);
-    if (rc < 0)
-        ring_close(made);
-    else
-        *ring = made;
-    return rc;
+    return hand_over(made, create(made, name, slots, clock), ring);
 }
 
 /* ---- attaching ---- */
@@ -278,11 +278,7 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
         rc = claim(made);
     if (rc == 0)
         rc = ring_join(made, policy, from_start);
-    if (rc < 0)
-        ring_close(made);
-    else
-        *ring = made;
-    return rc;
+    return hand_over(made, rc, ring);
 }
 
 /* ---- leaving ---- */
