@@ -267,8 +267,7 @@ class Source:
         """How far the capture was read; None for a port."""
         if self.description.row.dpdk:
             return None
-        info = lib.capture_info(self.pointer)
-        return CaptureInfo(*_values(info))
+        return CaptureInfo(*_values(lib.capture_info(self.pointer)))
 
 
 def _values(struct: Any) -> list[Any]:
