@@ -29,14 +29,12 @@ def _dtype(ctype: Any) -> np.dtype[Any]:
         return np.dtype((_dtype(ctype.item), (ctype.length,)))
     fields: dict[str, tuple[np.dtype[Any], int]] = {}
     _collect(ctype, 0, fields)
-    return np.dtype(
-        {
-            "names": list(fields),
-            "formats": [kind for kind, _ in fields.values()],
-            "offsets": [offset for _, offset in fields.values()],
-            "itemsize": ffi.sizeof(ctype),
-        }
-    )
+    return np.dtype({
+        "names": list(fields),
+        "formats": [kind for kind, _ in fields.values()],
+        "offsets": [offset for _, offset in fields.values()],
+        "itemsize": ffi.sizeof(ctype),
+    })
 
 
 def _collect(ctype: Any, base: int, fields: dict[str, tuple[np.dtype[Any], int]]) -> None:
