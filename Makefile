@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 # Tests and tools use the build as it stands instead of asking ninja at every import.
 export MESONPY_EDITABLE_SKIP := $(CURDIR)/build
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find csrc -name '*.[ch]') csrc/cdef.py csrc/meson.build meson.build meson.options
 APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk zlib1g-dev libzstd-dev
 APT_TEST := tshark clang libclang-rt-14-dev spin
@@ -51,7 +52,7 @@ $(VENV)/.ready: pyproject.toml | .setup-system
 
 build: $(VENV)/.ready build/.built  ## compile what changed
 build/.built: $(SOURCES) | $(VENV)/.ready
-	@PATH=$(CURDIR)/$(BIN):$$PATH ninja -C build --quiet
+	@ninja -C build --quiet
 	@touch $@
 
 # The same tests over a core built with the sanitizers: a second venv on top of the first.
@@ -59,7 +60,7 @@ ASAN := .venv-asan
 $(ASAN)/.ready: $(SOURCES) | $(VENV)/.ready
 	$(PYTHON) -m venv --without-pip $(ASAN)
 	@echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $(ASAN)/lib/python3*/site-packages)/base.pth
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip --quiet --disable-pip-version-check --python $(ASAN)/bin/python install --no-deps \
+	$(BIN)/pip --quiet --disable-pip-version-check --python $(ASAN)/bin/python install --no-deps \
 	  --no-build-isolation -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=address,undefined \
 	  -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized --editable .
 	@touch $@

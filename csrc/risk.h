@@ -1,4 +1,5 @@
 #pragma once
+#include "book.h"
 #include "event.h"
 
 /* Pre-trade risk: one pass of integer checks per order; the only way to a gateway.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import log
 
-from pydpdk.itch50_pack import pack
+from pydpdk.pack import itch50
 
 TICK = 100
 MID_MIN = 200 * TICK
@@ -126,14 +126,14 @@ class OrderFlow:
         self.reference = 0
         self.match = 0
         self.attributions = attributions
-        self.add_pack = pack("add_order")
-        self.add_mpid_pack = pack("add_order_mpid")
-        self.delete_pack = pack("order_delete")
-        self.replace_pack = pack("order_replace")
-        self.execute_pack = pack("order_executed")
-        self.execute_price_pack = pack("order_executed_with_price")
-        self.cancel_pack = pack("order_cancel")
-        self.trade_pack = pack("trade")
+        self.add_pack = itch50("A", "add_order")
+        self.add_mpid_pack = itch50("F", "add_order_mpid")
+        self.delete_pack = itch50("D", "order_delete")
+        self.replace_pack = itch50("U", "order_replace")
+        self.execute_pack = itch50("E", "order_executed")
+        self.execute_price_pack = itch50("C", "order_executed_with_price")
+        self.cancel_pack = itch50("X", "order_cancel")
+        self.trade_pack = itch50("P", "trade")
 
     def add(self, book: Book, ts: int, r: int) -> bytes:
         if book.live >= book.live_max:
@@ -141,7 +141,7 @@ class OrderFlow:
         side, key, order, shares = self._enter(book, r)
         reference = order >> SHARES_BITS
         return self.add_pack(
-            b"A", book.locate, ts, reference, side.letter, shares, book.stock, key * side.sign
+            book.locate, ts, reference, side.letter, shares, book.stock, key * side.sign
         )
 
     def add_mpid(self, book: Book, ts: int, r: int) -> bytes:
@@ -149,7 +149,7 @@ class OrderFlow:
         who = self.attributions[r % len(self.attributions)]
         reference, price = order >> SHARES_BITS, key * side.sign
         return self.add_mpid_pack(
-            b"F", book.locate, ts, reference, side.letter, shares, book.stock, price, who
+            book.locate, ts, reference, side.letter, shares, book.stock, price, who
         )
 
     def _enter(self, book: Book, r: int) -> tuple[Side, int, int, int]:
@@ -173,7 +173,7 @@ class OrderFlow:
         side, level, position = book.pick(r)
         order = side.pull(level, position)
         book.live -= 1
-        return self.delete_pack(b"D", book.locate, ts, order >> SHARES_BITS)
+        return self.delete_pack(book.locate, ts, order >> SHARES_BITS)
 
     def replace(self, book: Book, ts: int, r: int) -> bytes:
         if not book.live:
@@ -185,7 +185,7 @@ class OrderFlow:
         shares = SHARES[r & 255]
         new = self._number(r)
         side.rest(key, new << SHARES_BITS | shares)
-        return self.replace_pack(b"U", book.locate, ts, old, new, shares, key * side.sign)
+        return self.replace_pack(book.locate, ts, old, new, shares, key * side.sign)
 
     def cancel(self, book: Book, ts: int, r: int) -> bytes:
         """Part of an order; it keeps its place in the queue."""
@@ -199,14 +199,14 @@ class OrderFlow:
             return self.delete(book, ts, r)
         cancelled = 1 + (r >> 10) % (shares - 1)
         queue[position] = order - cancelled
-        return self.cancel_pack(b"X", book.locate, ts, order >> SHARES_BITS, cancelled)
+        return self.cancel_pack(book.locate, ts, order >> SHARES_BITS, cancelled)
 
     def execute(self, book: Book, ts: int, r: int) -> bytes:
         if book.halted or book.live <= book.live_min:
             return self.add(book, ts, r)
         reference, shares = self._fill(book, book.stale(r), r)
         self.match += 1
-        return self.execute_pack(b"E", book.locate, ts, reference, shares, self.match)
+        return self.execute_pack(book.locate, ts, reference, shares, self.match)
 
     def execute_price(self, book: Book, ts: int, r: int) -> bytes:
         """The front order fills at another price than its own: one tick better for the taker."""
@@ -217,7 +217,7 @@ class OrderFlow:
         reference, shares = self._fill(book, side, r)
         self.match += 1
         return self.execute_price_pack(
-            b"C", book.locate, ts, reference, shares, self.match, b"YN"[r & 1 : (r & 1) + 1], price
+            book.locate, ts, reference, shares, self.match, b"YN"[r & 1 : (r & 1) + 1], price
         )
 
     def _fill(self, book: Book, side: Side, r: int) -> tuple[int, int]:
@@ -238,5 +238,5 @@ class OrderFlow:
             return self.add(book, ts, r)
         self.match += 1
         return self.trade_pack(
-            b"P", book.locate, ts, 0, b"B", SHARES[r & 255], book.stock, book.mid, self.match
+            book.locate, ts, 0, b"B", SHARES[r & 255], book.stock, book.mid, self.match
         )

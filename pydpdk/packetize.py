@@ -11,6 +11,8 @@ from random import Random
 from struct import Struct
 from typing import NamedTuple, Protocol
 
+from pydpdk.pack import packer
+
 HEARTBEAT, END = 0, 0xFFFF  # instead of a number of messages, in MoldUDP64
 COUNT_MAX = END - 1
 
@@ -44,8 +46,8 @@ class Framing(Protocol):
 class MoldUDP64:
     """MoldUDP64 1.00; a session name has up to 10 characters and is padded with spaces."""
 
-    length = Struct(">H")
-    _header = Struct(">10sQH")
+    length = packer("moldudp64_block")
+    _header = packer("moldudp64_header")
     header_size = _header.size
 
     def __init__(self, sessions: Sequence[bytes] = (b"SYNTH00001",)) -> None:
@@ -59,8 +61,8 @@ class MoldUDP64:
 class IexTp:
     """IEX-TP 1.25; it has no end of session, a heartbeat stands for it."""
 
-    length = Struct("<H")
-    _header = Struct("<BBHIIHHQQq")
+    length = packer("iextp_block")
+    _header = packer("iextp_header")
     header_size = _header.size
 
     def __init__(

@@ -72,6 +72,7 @@ ACCEPTED: dict[str, Packet | bytes] = {
     "19 bad FCS as trailer": V4 + b"\xde\xad\xbe\xef",
     "22 total length below the frame": V4 + bytes(33),
     "24 options": eth(v4(options=OPTIONS)),
+    "24 option up to the header's end": eth(v4(options=b"\x01\x44\x03\x00")),
     "24 options end early": eth(v4(options=b"\x01\x00\x44\x01")),
     "25 TTL 0": eth(v4(ttl=0)),
     "25 hop limit 0": eth(v6(hlim=0)),
@@ -168,6 +169,10 @@ DROPPED: dict[str, tuple[Packet | bytes, str]] = {
     "31 extension beyond the packet": (eth(v6(IPv6ExtHdrDestOpt(len=15))), "drop_ipv6_extension"),
     "31 option beyond its header": (
         patched(eth(v6(IPv6ExtHdrDestOpt())), 56, b"\x01\x05"),
+        "drop_ipv6_extension",
+    ),
+    "31 option that must be understood": (
+        patched(eth(v6(IPv6ExtHdrDestOpt())), 56, b"\x41\x04"),
         "drop_ipv6_extension",
     ),
     "31 option without length": (

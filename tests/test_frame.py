@@ -135,6 +135,12 @@ def test_18_the_same_frame_twice_and_30_fragment_floods_leave_no_trace() -> None
     assert parse(V4) == parse(V4)
 
 
+@pytest.mark.parametrize("kind", [129, 130, 131, 132, 133, 142, 143, 144])
+def test_multicast_listener_discovery_is_told_from_other_icmpv6(kind: int) -> None:
+    expect = "drop_igmp" if kind in (130, 131, 132, 143) else "drop_icmp"
+    assert outcome(eth(IPv6(nh=58), Raw(bytes([kind]) + bytes(23)))) == expect
+
+
 def test_32_wrong_group_and_source_are_left_to_the_feed() -> None:
     got = parse(eth(IP(src="6.6.6.6", dst="239.9.9.9") / UDP(sport=9, dport=9) / b"x"))[1]
     assert got == Datagram(b"x", bytes([6] * 4), bytes([239, 9, 9, 9]), 9, 9, 0)

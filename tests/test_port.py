@@ -68,7 +68,8 @@ def test_net_pcap_delivers_exactly_the_frames(tmp_path: Path) -> None:
 def test_net_pcap_cuts_nanoseconds_and_reads_pcapng(tmp_path: Path) -> None:
     path = write(tmp_path / "n.pcap", [(frame(60), 1_700_000_000 + 0.123456789)], nano=True)
     (shown,), last, *_ = run_child(READ, f"net_pcap:{path}")
-    assert shown[2] // 1_000_000 == 1_700_000_000_123
+    cut = 1_700_000_000_123_456_000
+    assert shown[2] in (cut, cut + 789), "net_pcap keeps nanoseconds from DPDK 26.07 on"
     assert last == NO_DATA
     with PcapNgWriter(str(tmp_path / "n.pcapng")) as writer:
         packet = Ether(frame(70))
@@ -80,7 +81,9 @@ def test_net_pcap_cuts_nanoseconds_and_reads_pcapng(tmp_path: Path) -> None:
 
 def test_a_replay_of_the_largest_frames_never_lacks_mbufs(tmp_path: Path) -> None:
     sent = [(random.Random(i).randbytes(65_535), 1.0) for i in range(300)]
-    frames, last, _, stats = run_child(READ, f"net_pcap:{write(tmp_path / 'big.pcap', sent)}")
+    smallest_pool = "from pydpdk import source as module\nmodule.POOL_BYTES = 1 << 20\n"
+    path = write(tmp_path / "big.pcap", sent)
+    frames, last, _, stats = run_child(smallest_pool + READ, f"net_pcap:{path}")
     assert [bytes.fromhex(data) for data, _, _ in frames] == [data for data, _ in sent]
     assert (last, stats["no_mbuf"]) == (NO_DATA, 0)
 
@@ -167,7 +170,7 @@ def test_a_vdev_that_cannot_be_probed_says_why_and_leaves_nothing() -> None:
 def test_200_open_close_cycles_leak_nothing() -> None:
     run_child("""
         def resources():
-            pages = int(open("/proc/self/statm").read().split()[1])
+            pages = int(open("/proc/self/statm").read().split()[0])
             return len(os.listdir("/proc/self/fd")), pages * 4096
         def cycle(count):
             for _ in range(count):
@@ -176,17 +179,31 @@ def test_200_open_close_cycles_leak_nothing() -> None:
             return resources()
         (fds, memory), (fds_after, memory_after) = cycle(20), cycle(200)
         assert fds_after == fds
-        assert memory_after - memory < 1 << 20, (memory, memory_after)
+        assert memory_after - memory < 8 << 20, (memory, memory_after)
         say(0)
     """)
 
 
-def test_eal_keeps_the_affinity_and_its_output_off_stdout() -> None:
+def test_eal_keeps_the_affinity_and_its_own_copy_of_the_arguments() -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two CPUs")
     run_child("""
-        cpu = min(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cpu})
+        cpus = os.sched_getaffinity(0)
+        argv = [a for a in eal.arguments(eal.Options()) if not a.startswith("--lcores")]
+        argv += [f"--lcores=0@{max(cpus)}", "--no-huge"]
+        keep = [ffi.new("char[]", argument.encode()) for argument in argv]
+        pointers = ffi.new("char *[]", keep)
+        assert lib.port_eal_init(len(keep), pointers) == 0
+        assert os.sched_getaffinity(0) == cpus
+        assert list(pointers) == keep
+        assert lib.port_eal_init(len(keep), pointers) == -114, "EALREADY"
+        say(0)
+    """)
+
+
+def test_eal_starts_once_and_its_output_is_kept_off_stdout() -> None:
+    run_child("""
         eal.start(eal.Options(log_level="info"))
-        assert os.sched_getaffinity(0) == {cpu}
         assert "EAL: " in eal.output()
         eal.start(eal.Options(log_level="info"))
         try:

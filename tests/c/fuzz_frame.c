@@ -2,8 +2,8 @@
  * wire had beyond the capture; then the frame, copied so that its end is the end of a malloc.
  *
  *   clang -std=gnu11 -g -O1 -march=x86-64-v2 -fsanitize=fuzzer,address,undefined \
- *       -fno-sanitize-recover=all -Icsrc tests/c/fuzz_frame.c csrc/frame.c csrc/checksum.c \
- *       csrc/count.c -o build/fuzz_frame
+ *       -fno-sanitize-recover=all -Icsrc tests/c/fuzz_frame.c csrc/frame.c csrc/link.c \
+ *       csrc/ipv6.c csrc/checksum.c csrc/count.c -o build/fuzz_frame
  *   build/fuzz_frame -max_total_time=60 -max_len=2048
  */
 #include "counter_id.h"
