@@ -243,6 +243,20 @@ static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data,
     arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
 }
 
+/* The first copy of a sequence: did a line skip it? Then it is healed by this one; or, when it
+ * is this line's own, not lost after all. */
+static inline void first_copy(struct arbiter *arbiter, unsigned line, uint64_t sequence)
+{
+    for (unsigned i = 0; i < arbiter->config.lines; i++) {
+        if (sequence >= arbiter->lines[i].next)
+            continue;
+        if (i == line)
+            arbiter->lines[i].losses -= arbiter->lines[i].losses > 0;
+        else
+            arbiter->lines[i].healed++;
+    }
+}
+
 static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
                   uint64_t ts_recv);
 
@@ -257,6 +271,7 @@ static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const
         early(arbiter, line, sequence, data, len, ts_recv);
         return;
     }
+    first_copy(arbiter, line, sequence);
     deliver(arbiter, line, data, len, ts_recv);
     if (arbiter->gap_open)
         settle(arbiter, ts_recv / 1000);
@@ -288,25 +303,10 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
         arbiter->ledger.duplicate++;
         return;
     }
+    first_copy(arbiter, line, sequence);
     if (arbiter->highest <= sequence)
         arbiter->highest = sequence + 1;
     notice(arbiter, ts_recv / 1000);
-}
-
-/* First copies that another line, or this one, had skipped. */
-static void note_skipped(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t end)
-{
-    for (unsigned i = 0; i < arbiter->config.lines; i++) {
-        uint64_t next = arbiter->lines[i].next;
-        uint64_t from = first > arbiter->expected ? first : arbiter->expected;
-        uint64_t to = end < next ? end : next;
-        if (to <= from)
-            continue;
-        if (i == line)
-            arbiter->lines[i].losses -= to - from < arbiter->lines[i].losses ? to - from : arbiter->lines[i].losses;
-        else
-            arbiter->lines[i].healed += to - from;
-    }
 }
 
 static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
@@ -413,8 +413,8 @@ static void note_line(struct arbiter *arbiter, struct line *line, const struct s
 
 int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv)
 {
-    uint64_t now_us = ts_recv / 1000, end = span->sequence + span->count;
-    if (span->sequence == 0 || end < span->sequence)
+    uint64_t now_us = ts_recv / 1000;
+    if (span->sequence == 0 || span->sequence + span->count < span->sequence)
         return COUNT_drop_sequence;
     arbiter->ledger.received += span->count;
     arbiter->ledger.ts_last = ts_recv;
@@ -424,9 +424,8 @@ int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span
     }
     struct line *line = &arbiter->lines[line_index];
     note_line(arbiter, line, span, now_us);
-    note_skipped(arbiter, line_index, span->sequence, end);
     note_lead(arbiter, line_index, span->sequence, ts_recv);
-    end = span->sequence + walk(arbiter, line_index, span, ts_recv);
+    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv);
     if (end >= line->next) {
         line->next = end;
         line->next_offset = span->offset + span->len;
