@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.book import Books
@@ -31,7 +33,14 @@ class FeedView:
         self.pointer = feed
         self.index = index
         self.spec = spec
-        self.books = Books(lib.feed_books(feed), base=index << 16)
+        self.books = Books(lib.feed_books(feed))
+        self.base = index << 16  # of its instrument ids
+
+    def symbols(self) -> dict[int, str]:
+        """Symbols by ``instrument_id``, of the instruments that this session named."""
+        symbols = self.books.instruments["symbol"]
+        return {self.base + i: symbols[i].decode("latin-1").rstrip()
+                for i in np.flatnonzero(symbols != b"").tolist()}
 
     def counters(self) -> dict[str, int]:
         """Every counter of the registry, as this feed moved it."""
@@ -63,6 +72,16 @@ class FeedView:
             ledger = lib.feed_ledger(self.pointer, i)
             if ledger != ffi.NULL:
                 yield _account(ledger, self.spec.protocol)
+
+    @property
+    def gaps_pointer(self) -> Any:
+        """``const uint32_t *`` on the gap count, for risk."""
+        return ffi.addressof(lib.feed_decoder(self.pointer), "gaps")
+
+    def is_suspect(self, instrument: int) -> bool:
+        """Whether the book of that number (within this feed) may be wrong."""
+        book = self.books.instruments[instrument]
+        return bool(book["epoch"] != self.gaps or book["state"] & lib.BOOK_BROKEN)
 
     @property
     def gaps(self) -> int:
@@ -199,7 +218,7 @@ class Engine:
         """Symbols by ``instrument_id``, of every feed."""
         names: dict[int, str] = {}
         for feed in self.feeds:
-            names.update(feed.books.symbols())
+            names.update(feed.symbols())
         return names
 
     def close(self) -> None:

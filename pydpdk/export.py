@@ -116,8 +116,9 @@ def books(engine: Engine, depth: int) -> Array:
     """Every level down to ``depth`` of every book, best first: instrument, side, price, size."""
     rows: list[tuple[Any, ...]] = []
     for feed in engine.feeds:
-        for instrument, symbol in feed.books.symbols().items():
-            sides = zip((lib.SIDE_BID, lib.SIDE_ASK), feed.books.depth(instrument, depth), strict=True)
+        for instrument, symbol in feed.symbols().items():
+            sides = zip((lib.SIDE_BID, lib.SIDE_ASK),
+                        feed.books.depth(instrument - feed.base, depth), strict=True)
             for side, levels in sides:
                 rows += [(instrument, symbol.encode(), side, i, *level)
                          for i, level in enumerate(levels[["price", "size", "orders"]].tolist())]

@@ -10,15 +10,9 @@ from zoneinfo import ZoneInfo
 
 from pydpdk._core import ffi, lib
 from pydpdk.errors import UsageError
+from pydpdk.layout import protocols
 
 VENUE_TZ = ZoneInfo("America/New_York")
-
-
-def protocols() -> list[str]:
-    """Names of the market-data protocols this build decodes."""
-    return [
-        ffi.string(lib.protocol_at(i).name).decode() for i in range(lib.protocol_count())
-    ]
 
 
 @dataclass(frozen=True)

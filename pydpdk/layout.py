@@ -215,14 +215,15 @@ def _dtype(ctype: Any) -> np.dtype[Any]:
         if ctype.item.cname == "char":
             return np.dtype(f"S{ctype.length}")
         return np.dtype((_dtype(ctype.item), (ctype.length,)))
-    fields: dict[str, tuple[np.dtype[Any], int]] = {}
-    _collect(ctype, 0, fields)
-    return np.dtype({
-        "names": list(fields),
-        "formats": [kind for kind, _ in fields.values()],
-        "offsets": [offset for _, offset in fields.values()],
-        "itemsize": ffi.sizeof(ctype),
-    })
+    members = _members(ctype, 0)
+    return np.dtype(
+        {
+            "names": [name for name, _, _ in members],
+            "formats": [_dtype(kind) for _, kind, _ in members],
+            "offsets": [offset for _, _, offset in members],
+            "itemsize": ffi.sizeof(ctype),
+        }
+    )
 
 
 def _members(ctype: Any, base: int) -> list[tuple[str, Any, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
@@ -60,6 +59,7 @@ def layout_struct(names: tuple[str, ...]) -> struct.Struct:
     form, at = "=", 0
     for name in names:
         kind, offset = EVENT.fields[name][:2]  # type: ignore[index]
-        form += f"{offset - at}x{np.dtype(kind).char}"
+        code = {1: "b", 2: "h", 4: "i", 8: "q"}[kind.itemsize]
+        form += f"{offset - at}x{code.upper() if kind.kind == 'u' else code}"
         at = offset + kind.itemsize
     return struct.Struct(form)

@@ -19,7 +19,7 @@ from pydpdk.cli.common import (
     open_sources,
 )
 from pydpdk.engine import Engine
-from pydpdk.errors import DataError, UsageError
+from pydpdk.errors import UsageError
 from pydpdk.feed import VENUE_TZ, Feed
 from pydpdk.survey import resolve
 
@@ -78,17 +78,11 @@ def command(
 
 def _book(engine: Engine, symbol: str, depth: int) -> dict[str, Any]:
     feed = engine.feeds[0]
-    try:
-        instrument = feed.books.find(symbol)
-    except KeyError:
-        raise DataError(
-            f"no instrument {symbol!r} up to that moment; {len(feed.books.symbols())} are known"
-        ) from None
+    instrument = feed.books.instrument(symbol)
     bids, asks = feed.books.depth(instrument, depth)
     return {
-        "symbol": symbol, "instrument_id": instrument, "at": engine.now,
-        "suspect": feed.books.suspect(instrument, feed.gaps),
-        "bids": _levels(bids), "asks": _levels(asks),
+        "symbol": symbol, "instrument_id": feed.base + instrument, "at": engine.now,
+        "suspect": feed.is_suspect(instrument), "bids": _levels(bids), "asks": _levels(asks),
     }
 
 

@@ -41,14 +41,14 @@ def command(file: str, as_json: bool, **options: Any) -> None:
     """
     with progress("generate", options["messages"], "messages") as tick:
         truth = generate(file, progress=tick, **options)
-    result = {"file": file, **_plain(asdict(truth))}
+    result = {
+        "file": file, "messages": truth.messages, "last_sequence": truth.last_sequence,
+        "lost_on_both": sorted(truth.lost_on_both),
+        "lines": {name: asdict(line) for name, line in truth.lines.items()},
+    }
     if as_json:
         emit_json(result)
-    else:
-        for name, value in result.items():
-            click.echo(f"{name:<14} {value}")
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no sets."""
-    return {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in values.items()}
+        return
+    click.echo(f"{file}: {truth.messages:,} messages, {len(truth.lost_on_both):,} lost on both lines")
+    for name, line in truth.lines.items():
+        click.echo(f"line {name}: " + ", ".join(f"{n:,} {what}" for what, n in asdict(line).items()))

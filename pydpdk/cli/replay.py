@@ -22,6 +22,7 @@ from pydpdk.cli.common import (
 from pydpdk.cli.report import show
 from pydpdk.engine import Engine
 from pydpdk.errors import Exit
+from pydpdk.limits import load_config
 from pydpdk.replay import Lockstep, Trading
 from pydpdk.risk import Risk
 from pydpdk.stage import Stage, load_strategy
@@ -89,7 +90,8 @@ def run(
     engine: Engine, stage: Stage | None, risk_file: str | None, speed: float, total: int | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """Replay until the end or an interrupt; the result, and what broke."""
-    risk = Risk.load(risk_file, engine) if stage else None
+    config = load_config(risk_file) if risk_file else None
+    risk = Risk(config, feeds=len(engine.feeds)) if stage else None
     trading = Trading(stage, risk) if stage and risk else None
     with (
         Lockstep(engine, trading, speed=speed) as lockstep,
