@@ -18,7 +18,7 @@ import numpy as np
 
 from pydpdk import counters
 from pydpdk._core import lib
-from pydpdk.engine import AGAIN, END, STAGES, Engine, new_hist, percentiles
+from pydpdk.engine import AGAIN, STAGES, Engine, new_hist, percentiles
 from pydpdk.errors import DataError
 from pydpdk.layout import UNDEF_PRICE, dtype
 from pydpdk.ring import Reader, Ring
@@ -50,8 +50,10 @@ class Fills:
 
     def add(self, fills: np.ndarray[Any, Any]) -> None:
         """Book EVENT_FILL records."""
-        rows = zip(*(fills[name].tolist() for name in ("instrument_id", "side", "price", "size")),
-                   strict=True)
+        rows = zip(
+            *(fills[name].tolist() for name in ("instrument_id", "side", "price", "size")),
+            strict=True,
+        )
         for instrument, side, price, size in rows:
             sign = 1 if side == lib.SIDE_BID else -1
             self.cash[instrument] = self.cash.get(instrument, 0) - sign * price * size
@@ -206,7 +208,8 @@ class Lockstep:
         feeds = [_feed_result(feed) for feed in self.engine.feeds]
         out: dict[str, Any] = {
             "frames": {
-                "received": totals["frames_received"], "parsed": totals["frames_parsed"],
+                "received": totals["frames_received"],
+                "parsed": totals["frames_parsed"],
                 "dropped": counters.nonzero(totals, counters.DROPS),
             },
             "messages": _added(feed["messages"] for feed in feeds),
@@ -230,16 +233,21 @@ class Lockstep:
         if not self.trading:
             return {"sent": 0, "rejected": {}, "filled": 0}
         sent, reports = (_joined(self.records[name]) for name in ("sent", "reports"))
-        kinds = {name: int(np.count_nonzero(reports["kind"] == kind)) for name, kind in (
-            ("acked", lib.EVENT_ACK), ("filled", lib.EVENT_FILL), ("canceled", lib.EVENT_CANCELED),
-            ("cancel_rejected", lib.EVENT_CANCEL_REJECT))}
+        kinds = {
+            name: int(np.count_nonzero(reports["kind"] == kind))
+            for name, kind in (
+                ("acked", lib.EVENT_ACK),
+                ("filled", lib.EVENT_FILL),
+                ("canceled", lib.EVENT_CANCELED),
+                ("cancel_rejected", lib.EVENT_CANCEL_REJECT),
+            )
+        }
         rejects = reports["aux"][reports["kind"] == lib.EVENT_REJECT]
         codes, counts = np.unique(rejects, return_counts=True)
         return {
             "sent": int(np.count_nonzero(sent["kind"] == lib.EVENT_ORDER_NEW)),
             "cancels": int(np.count_nonzero(sent["kind"] == lib.EVENT_ORDER_CANCEL)),
-            "rejected": {REJECTS[int(c)]: int(n)
-                         for c, n in zip(codes, counts, strict=True)},
+            "rejected": {REJECTS[int(c)]: int(n) for c, n in zip(codes, counts, strict=True)},
             **kinds,
             "shares": self.fills.shares,
             "profit_1e9": self.fills.profit(self._mark),
@@ -286,11 +294,19 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
     """Frames, messages and records that no counter accounts for; 0 when all sums close."""
     frames = totals["frames_received"] - totals["frames_parsed"]
     frames -= sum(totals[name] for name in counters.DROPS)
-    messages = totals["messages_received"] - sum(totals[name] for name in (
-        "messages_delivered", "messages_duplicate", "messages_late", "messages_cut",
-        "messages_untrusted"))
-    decoded = totals["messages_delivered"] - sum(totals[name] for name in (
-        "messages_decoded", "message_unknown", "message_length"))
+    messages = totals["messages_received"] - sum(
+        totals[name]
+        for name in (
+            "messages_delivered",
+            "messages_duplicate",
+            "messages_late",
+            "messages_cut",
+            "messages_untrusted",
+        )
+    )
+    decoded = totals["messages_delivered"] - sum(
+        totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
+    )
     events = totals["events_written"] - events_read
     ledger = sum(abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions)
     return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydpdk._core import ffi, lib
 
 from pydpdk import counters
-from pydpdk._core import ffi, lib
 
 US = 1000
 
@@ -39,17 +39,21 @@ class Arbiter:
             "void(void *, const struct message *, unsigned)", self._on_messages
         )
         self._gap = ffi.callback("void(void *, uint64_t, uint64_t, uint64_t)", self._on_gap)
-        sink = ffi.new(
-            "struct arbiter_sink *", {"messages": self._messages, "gap": self._gap}
-        )
+        sink = ffi.new("struct arbiter_sink *", {"messages": self._messages, "gap": self._gap})
         config = {
-            "lines": self.lines, "window": self.window, "window_bytes": self.window_bytes,
-            "gap_timeout_us": self.timeout_us, "compare": self.compare,
+            "lines": self.lines,
+            "window": self.window,
+            "window_bytes": self.window_bytes,
+            "gap_timeout_us": self.timeout_us,
+            "compare": self.compare,
         }
         out = ffi.new("struct arbiter **")
-        assert lib.arbiter_create(
-            ffi.new("struct arbiter_config *", config), self.counters, sink[0], out
-        ) == 0
+        assert (
+            lib.arbiter_create(
+                ffi.new("struct arbiter_config *", config), self.counters, sink[0], out
+            )
+            == 0
+        )
         self.pointer = ffi.gc(out[0], lib.arbiter_destroy)
 
     def _on_messages(self, context: Any, messages: Any, count: int) -> None:
@@ -64,17 +68,25 @@ class Arbiter:
         lib.arbiter_begin(self.pointer, b"SESSION001", first, ts)
 
     def span(
-        self, line: int, sequence: int, count: int, ts: int = 0,
-        messages: list[bytes] | None = None, blocks: bytes | None = None,
+        self,
+        line: int,
+        sequence: int,
+        count: int,
+        ts: int = 0,
+        messages: list[bytes] | None = None,
+        blocks: bytes | None = None,
     ) -> str:
         """Feed one packet; the reason it was dropped for, or ""."""
         if blocks is None:
-            bodies = messages if messages is not None else [
-                body(sequence + i) for i in range(count)]
+            bodies = (
+                messages if messages is not None else [body(sequence + i) for i in range(count)]
+            )
             blocks = b"".join(struct.pack(">H", len(b)) + b for b in bodies)
         data = ffi.new("uint8_t[]", blocks or b"\0")
-        span = ffi.new("struct span *", {
-            "sequence": sequence, "count": count, "blocks": data, "len": len(blocks)})
+        span = ffi.new(
+            "struct span *",
+            {"sequence": sequence, "count": count, "blocks": data, "len": len(blocks)},
+        )
         reason = lib.arbiter_span(self.pointer, line, span, ts)
         lib.arbiter_flush(self.pointer)  # the packet's bytes end here
         return counters.NAMES[reason] if reason else ""
@@ -116,7 +128,7 @@ class Arbiter:
         assert lost.isdisjoint(self.sequences)
 
 
-@pytest.fixture()
+@pytest.fixture
 def arbiter() -> Arbiter:
     made = Arbiter()
     made.begin()
@@ -360,6 +372,9 @@ def test_bad_configuration_is_refused() -> None:
         config = {"lines": 1, "window": 64, "window_bytes": 1 << 17} | wrong
         sink = ffi.new("struct arbiter_sink *")[0]
         out = ffi.new("struct arbiter **")
-        assert lib.arbiter_create(
-            ffi.new("struct arbiter_config *", config), ffi.new("struct counters *"), sink, out
-        ) < 0
+        assert (
+            lib.arbiter_create(
+                ffi.new("struct arbiter_config *", config), ffi.new("struct counters *"), sink, out
+            )
+            < 0
+        )
