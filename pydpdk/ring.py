@@ -179,6 +179,7 @@ class Reader(_Handle):
         self._events: Events = np.frombuffer(memory, EVENT)
         self._stamps = memory.cast("Q")
         self._out = ffi.new("uint64_t *")
+        self._space = ffi.new(_RECORDS, batch_max)
         self._taken = 0  # records in the batch that was handed out last
         self._place(lib.ring_next(self._ring))
 
@@ -241,13 +242,17 @@ class Reader(_Handle):
         self._place(self._at + n)
 
     def copy(self, limit: int | None = None) -> Events:
-        """At most ``limit`` new records, contiguous. ``lost`` grows by those before the first."""
-        out = np.empty(self.batch_max if limit is None else limit, EVENT)
+        """At most ``limit`` (<= batch_max) new records, contiguous; read-only, yours to keep.
+
+        ``lost`` grows by those that were overwritten before the first of them.
+        """
+        limit = self.batch_max if limit is None else min(limit, self.batch_max)
         self._out[0] = self.lost
-        n = lib.ring_copy(self._open(), ffi.from_buffer(_RECORDS, out), len(out), self._out)
+        n = lib.ring_copy(self._open(), self._space, limit, self._out)
         self.lost = self._out[0]
         self._place(lib.ring_next(self._ring))
-        return out[:n]
+        # Through bytes: numpy copies records with overlapping fields one field at a time.
+        return np.frombuffer(ffi.buffer(self._space, n * EVENT.itemsize)[:], EVENT)
 
     def _note_lost(self) -> None:
         """A block reader loses only if its cursor was corrupted; it must still know."""
