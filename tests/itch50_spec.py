@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+PRICE = 1_234_500  # 123.45
 HEADER = "locate:n2 tracking:n2 timestamp:n6"
 MESSAGES = {
     "S": ("system_event", "event_code:a1"),
@@ -80,6 +81,12 @@ def pack(letter: str, **given: int | str) -> bytes:
             out += value.to_bytes(size, "big")
     assert not given, given
     return out
+
+
+def add(order: int, price: int = PRICE, **given: int | str) -> bytes:
+    """An order of AAPL at locate 1: 100 shares bid at 123.45 unless told otherwise."""
+    fields = {"locate": 1, "side": "B", "shares": 100, "price": price, "stock": "AAPL"}
+    return pack("A", order_reference=order, **fields | given)
 
 
 def unpack(message: bytes) -> dict[str, int | bytes]:
