@@ -22,8 +22,8 @@
  * when the session ends. Decisions compare whole microseconds, so a source that stamps in
  * microseconds and one that stamps in nanoseconds decide alike.
  *
- * A span further ahead than the window is not believed at once: one wrong number would cost
- * the session. It is a suspect, and the packet is dropped, until another packet from near there
+ * A span that lies further than the window beyond all that is known is not believed at once:
+ * one wrong number would cost the session. It is a suspect, and the packet is dropped, until another packet from near there
  * comes by the other line, or by the same line when gap_timeout_us has passed.
  *
  * The account of a session closes by construction:
@@ -164,7 +164,8 @@ static bool drain(struct arbiter *arbiter)
     return any;
 }
 
-/* Opens the gap at `expected` if something above is known to exist. */
+/* Opens the gap at `expected` if something above is known to exist. Between two messages a gap
+ * is open exactly when highest > expected, so nothing held is ever passed by. */
 static void notice(struct arbiter *arbiter, uint64_t now_us)
 {
     if (arbiter->gap_open || arbiter->highest <= arbiter->expected)
@@ -176,13 +177,14 @@ static void notice(struct arbiter *arbiter, uint64_t now_us)
     COUNT(arbiter, gaps_detected, 1);
 }
 
-/* After a delivery while a gap is open: is the hole filled? */
-static void settle(struct arbiter *arbiter)
+/* After a delivery while a gap is open: is the hole filled, and is there another behind it? */
+static void settle(struct arbiter *arbiter, uint64_t now_us)
 {
     if (drain(arbiter) || arbiter->expected >= arbiter->highest) {
         arbiter->gap_open = false;
         arbiter->ledger.gaps_healed++;
         COUNT(arbiter, gaps_healed, 1);
+        notice(arbiter, now_us);
     }
 }
 
@@ -211,6 +213,7 @@ static void declare(struct arbiter *arbiter, uint64_t ts_recv)
     arbiter->expected = end;
     arbiter->gap_open = false;
     drain(arbiter);
+    notice(arbiter, ts_recv / 1000);
 }
 
 static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
@@ -240,6 +243,20 @@ static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data,
     arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
 }
 
+/* The first copy of a sequence: did a line skip it? Then it is healed by this one; or, when it
+ * is this line's own, not lost after all. */
+static inline void first_copy(struct arbiter *arbiter, unsigned line, uint64_t sequence)
+{
+    for (unsigned i = 0; i < arbiter->config.lines; i++) {
+        if (sequence >= arbiter->lines[i].next)
+            continue;
+        if (i == line)
+            arbiter->lines[i].losses -= arbiter->lines[i].losses > 0;
+        else
+            arbiter->lines[i].healed++;
+    }
+}
+
 static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
                   uint64_t ts_recv);
 
@@ -254,18 +271,26 @@ static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const
         early(arbiter, line, sequence, data, len, ts_recv);
         return;
     }
+    first_copy(arbiter, line, sequence);
     deliver(arbiter, line, data, len, ts_recv);
     if (arbiter->gap_open)
-        settle(arbiter);
+        settle(arbiter, ts_recv / 1000);
+}
+
+/* Holds a message. What the batch still points to in the hold must be passed on before. */
+static int put(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+               uint64_t ts_recv)
+{
+    if (arbiter->borrowed)
+        arbiter_flush(arbiter);
+    return hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, line);
 }
 
 static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
                   uint64_t ts_recv)
 {
-    if (arbiter->borrowed)
-        arbiter_flush(arbiter);
     int rc;
-    while ((rc = hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, line)) == -ENOSPC) {
+    while ((rc = put(arbiter, line, sequence, data, len, ts_recv)) == -ENOSPC) {
         if (arbiter->hold.count == 0)       /* the window is full: its oldest hole is given up */
             arbiter->highest = sequence;
         declare(arbiter, ts_recv);
@@ -278,25 +303,10 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
         arbiter->ledger.duplicate++;
         return;
     }
+    first_copy(arbiter, line, sequence);
     if (arbiter->highest <= sequence)
         arbiter->highest = sequence + 1;
     notice(arbiter, ts_recv / 1000);
-}
-
-/* First copies that another line, or this one, had skipped. */
-static void note_skipped(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t end)
-{
-    for (unsigned i = 0; i < arbiter->config.lines; i++) {
-        uint64_t next = arbiter->lines[i].next;
-        uint64_t from = first > arbiter->expected ? first : arbiter->expected;
-        uint64_t to = end < next ? end : next;
-        if (to <= from)
-            continue;
-        if (i == line)
-            arbiter->lines[i].losses -= to - from < arbiter->lines[i].losses ? to - from : arbiter->lines[i].losses;
-        else
-            arbiter->lines[i].healed += to - from;
-    }
 }
 
 static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
@@ -346,7 +356,8 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
 static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t now_us)
 {
     uint64_t window = arbiter->config.window, sequence = span->sequence;
-    if (sequence < arbiter->expected || sequence - arbiter->expected < window) {
+    uint64_t known = arbiter->highest > arbiter->expected ? arbiter->highest : arbiter->expected;
+    if (sequence < known || sequence - known < window) {
         if (arbiter->suspect.line == line)
             arbiter->suspect.active = false;
         return true;
@@ -368,6 +379,23 @@ static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *s
     return false;
 }
 
+/* How many of [first, end) were delivered or are held. */
+static uint64_t known_of(const struct arbiter *arbiter, uint64_t first, uint64_t end)
+{
+    uint64_t below = end < arbiter->expected ? end : arbiter->expected;
+    uint64_t count = below > first ? below - first : 0;
+    for (unsigned i = 0; i < GAPS_REMEMBERED; i++) {
+        uint64_t from = arbiter->gaps[i].first, to = from + arbiter->gaps[i].count;
+        from = from > first ? from : first;
+        to = to < below ? to : below;
+        count -= to > from ? to - from : 0;
+    }
+    uint64_t above = first > arbiter->expected ? first : arbiter->expected;
+    for (uint64_t i = 0; arbiter->hold.count > 0 && above + i < end && i < arbiter->config.window; i++)
+        count += hold_get(&arbiter->hold, above + i) != NULL;
+    return count;
+}
+
 static void note_line(struct arbiter *arbiter, struct line *line, const struct span *span, uint64_t now_us)
 {
     line->packets++;
@@ -375,16 +403,18 @@ static void note_line(struct arbiter *arbiter, struct line *line, const struct s
     line->last_us = now_us;
     if (span->send_time > line->last_send)
         line->last_send = span->send_time;
-    if (line->next != 0 && span->sequence > line->next)
+    if (line->next != 0 && span->sequence > line->next) {
         line->losses += span->sequence - line->next;
+        line->healed += known_of(arbiter, line->next, span->sequence);
+    }
     if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset)
         COUNT(arbiter, session_offset_mismatch, 1);
 }
 
 int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv)
 {
-    uint64_t now_us = ts_recv / 1000, end = span->sequence + span->count;
-    if (span->sequence == 0 || end < span->sequence)
+    uint64_t now_us = ts_recv / 1000;
+    if (span->sequence == 0 || span->sequence + span->count < span->sequence)
         return COUNT_drop_sequence;
     arbiter->ledger.received += span->count;
     arbiter->ledger.ts_last = ts_recv;
@@ -394,14 +424,8 @@ int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span
     }
     struct line *line = &arbiter->lines[line_index];
     note_line(arbiter, line, span, now_us);
-    note_skipped(arbiter, line_index, span->sequence, end);
     note_lead(arbiter, line_index, span->sequence, ts_recv);
-    if (span->sequence > arbiter->expected && span->sequence - arbiter->expected >= arbiter->config.window) {
-        arbiter->highest = span->sequence;
-        while (arbiter->expected < span->sequence)
-            declare(arbiter, ts_recv);
-    }
-    end = span->sequence + walk(arbiter, line_index, span, ts_recv);
+    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv);
     if (end >= line->next) {
         line->next = end;
         line->next_offset = span->offset + span->len;
@@ -419,10 +443,8 @@ uint64_t arbiter_deadline_us(const struct arbiter *arbiter)
 
 void arbiter_clock(struct arbiter *arbiter, uint64_t ts_recv)
 {
-    while (ts_recv / 1000 >= arbiter_deadline_us(arbiter)) {
+    while (ts_recv / 1000 >= arbiter_deadline_us(arbiter))
         declare(arbiter, ts_recv);
-        notice(arbiter, ts_recv / 1000);
-    }
 }
 
 void arbiter_finish(struct arbiter *arbiter, uint64_t ts_recv)

@@ -53,6 +53,20 @@ void book_prefetch_order(const struct books *books, uint64_t id)
         __builtin_prefetch(&books->pool[index], 1);
 }
 
+void book_prefetch_queue(const struct books *books, uint64_t id)
+{
+    uint32_t index = order_map_guess(&books->map, id);
+    if (index == NO_ORDER)
+        return;
+    const struct order *order = &books->pool[index];
+    if (order->prev != NO_ORDER)
+        __builtin_prefetch(&books->pool[order->prev], 1);
+    if (order->next != NO_ORDER)
+        __builtin_prefetch(&books->pool[order->next], 1);
+    const struct book_side *side = &books->all[order->where >> 1].side[order->where & 1];
+    __builtin_prefetch(&books->arena.level[side->at + side->count - 1], 1);
+}
+
 /* Acquire: pairs with the release store in change_end; the book is whole as of that version. */
 uint64_t book_read_begin(const struct books *books, uint32_t instrument)
 {

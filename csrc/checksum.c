@@ -17,26 +17,11 @@ static inline uint64_t load_word(const uint8_t *at)
     return word;
 }
 
-/* The last `len` < 8 bytes. Where 8 or more came before, they end a word whose beginning is
- * counted already and shifted out. */
-static inline uint64_t tail(const uint8_t *at, size_t len, size_t before)
-{
-    uint64_t word = 0;
-    if (len == 0)
-        return 0;
-    if (before >= 8)
-        return load_word(at + len - 8) >> (64 - 8 * len);
-    while (len-- > 0)
-        word = word << 8 | at[len];
-    return word;
-}
-
-uint64_t checksum_add(uint64_t sum, const void *data, size_t len)
+uint64_t checksum_add(uint64_t sum, const void *data, size_t left)
 {
     const uint8_t *at = data;
     const lanes low = { UINT32_MAX, UINT32_MAX };
     lanes a = { 0, 0 }, b = { 0, 0 };
-    size_t left = len;
     for (; left >= 32; at += 32, left -= 32) {
         lanes x = load_lanes(at), y = load_lanes(at + 16);
         a += (x & low) + (x >> 32);
@@ -46,5 +31,8 @@ uint64_t checksum_add(uint64_t sum, const void *data, size_t len)
     sum += a[0] + a[1];
     for (; left >= 8; at += 8, left -= 8)
         sum += checksum_halves(load_word(at));
-    return sum + checksum_halves(tail(at, left, len - left));
+    if (left == 0)
+        return sum;
+    /* The last word begins with bytes that are counted already: they are shifted out. */
+    return sum + checksum_halves(load_word(at + left - 8) >> (64 - 8 * left));
 }

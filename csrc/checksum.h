@@ -8,10 +8,10 @@
  * and ~fold is stored as it lies in memory. Since 2^16 = 1 (mod 0xffff), words of any multiple
  * of 16 bits may be summed, and the upper half of a 64-bit sum is worth the same as the lower. */
 
-/* Adds `len` bytes to a running sum. Only the last piece of a sum may have odd length. */
+/* Adds `len` >= 8 bytes to a running sum. Only the last piece of a sum may have odd length. */
 uint64_t checksum_add(uint64_t sum, const void *data, size_t len);
 
-/* The same for headers: a multiple of 4 bytes, few of them. */
+/* The same for a multiple of 4 bytes, unrolled where `len` is a constant. */
 static inline uint64_t checksum_add_header(uint64_t sum, const void *data, size_t len)
 {
     for (size_t i = 0; i < len; i += 4) {

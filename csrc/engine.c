@@ -137,7 +137,10 @@ static void refill(struct engine *engine, struct lane *lane)
     flush(engine);
     uint64_t begun = ticks_now();
     int rc = lane->source->burst(lane->source, lane->packets, (int)engine->config.burst);
-    engine->receive_ticks += ticks_now() - begun;
+    uint64_t ticks = ticks_now() - begun;
+    engine->receive_ticks += ticks;
+    if (rc > 0)
+        hist_add(&engine->times.receive, ticks_ns(ticks) / (uint64_t)rc, (uint64_t)rc);
     lane->at = 0;
     lane->count = rc > 0 ? rc : 0;
     lane->error = rc < 0 ? rc : 0;
@@ -257,7 +260,6 @@ static void note_times(struct engine *engine, uint64_t ticks, int packets)
     }
     if (packets > 0) {
         uint64_t rest = ticks - engine->receive_ticks > decode ? ticks - engine->receive_ticks - decode : 0;
-        hist_add(&engine->times.receive, ticks_ns(engine->receive_ticks) / (uint64_t)packets, (uint64_t)packets);
         hist_add(&engine->times.arbitrate, ticks_ns(rest) / (uint64_t)packets, (uint64_t)packets);
     }
     if (messages > 0)

@@ -25,7 +25,7 @@ struct engine_config {
     uint64_t until_ns;          /* packets stamped later are not handled: an end like the source's */
 };
 
-struct engine_times {           /* ns; one sample a step, weighted by what it handled */
+struct engine_times {           /* ns; one sample a burst or step, weighted by what it handled */
     struct hist receive;        /* per packet: source burst */
     struct hist arbitrate;      /* per packet: frame, session, arbiter */
     struct hist decode;         /* per message: decoder, books, ring */

@@ -22,6 +22,7 @@ struct inflater {
     int inside;                 /* of a gzip member or a zstd frame */
     z_stream gzip;
     ZSTD_DStream *zstd;
+    size_t hint;                /* input bytes that zstd asks for next */
     void *workspace;
 };
 
@@ -72,21 +73,29 @@ static size_t gzip_read(struct inflater *f, const uint8_t *end, uint8_t *out, si
     return room - f->gzip.avail_out;
 }
 
+/* Fed as zstd asks for it, a block at a time: given a whole frame at once it would decode
+ * all of it in one go, and an error in its last block would take the others along. */
+static void zstd_turn(struct inflater *f, const uint8_t *end, ZSTD_outBuffer *to)
+{
+    size_t left = (size_t)(end - f->in), before = to->pos;
+    ZSTD_inBuffer in = { f->in, left < f->hint ? left : f->hint, 0 };
+    size_t rc = ZSTD_decompressStream(f->zstd, to, &in);
+    f->in += in.pos;
+    if (ZSTD_isError(rc)) {
+        stop(f, "the zstd stream is corrupted", 0);
+    } else if (in.pos == 0 && to->pos == before) {  /* no input left, nothing held back */
+        stop(f, f->inside ? "the zstd stream is cut" : NULL, f->inside);
+    } else {
+        f->inside = rc != 0;
+        f->hint = rc != 0 ? rc : ZSTD_FRAMEHEADERSIZE_MIN(ZSTD_f_zstd1);
+    }
+}
+
 static size_t zstd_read(struct inflater *f, const uint8_t *end, uint8_t *out, size_t room)
 {
-    ZSTD_inBuffer in = { f->in, (size_t)(end - f->in), 0 };
     ZSTD_outBuffer to = { out, room, 0 };
-    while (to.pos < to.size && !f->ended) {
-        size_t moved = in.pos + to.pos;
-        size_t rc = ZSTD_decompressStream(f->zstd, &to, &in);
-        if (ZSTD_isError(rc))
-            stop(f, "the zstd stream is corrupted", 0);
-        else if (in.pos + to.pos == moved)      /* no input left, nothing held back */
-            stop(f, f->inside ? "the zstd stream is cut" : NULL, f->inside);
-        else
-            f->inside = rc != 0;
-    }
-    f->in += in.pos;
+    while (to.pos < to.size && !f->ended)
+        zstd_turn(f, end, &to);
     return to.pos;
 }
 
@@ -100,6 +109,7 @@ static int zstd_open(struct inflater *f)
 {
     size_t size = ZSTD_estimateDStreamSize(ZSTD_WINDOW_MAX);
     f->read = zstd_read;
+    f->hint = ZSTD_FRAMEHEADERSIZE_MIN(ZSTD_f_zstd1);
     f->workspace = malloc(size);
     if (f->workspace != NULL)
         f->zstd = ZSTD_initStaticDStream(f->workspace, size);

@@ -3,10 +3,10 @@
 
 /* Order id -> index in the order pool. Theory in order_map.c. */
 
-enum { MAP_SLOTS = 8, MAP_SPILL_LINES = 256, MAP_HASH_BITS = 29 };
+enum { MAP_SLOTS = 8, MAP_GROUP_BITS = 2, MAP_SPILL_LINES = 256, MAP_HASH_BITS = 29 };
 
 struct map_entry {
-    uint32_t tag;           /* hash of id / 8, 29 bits; id % 8, 3 bits */
+    uint32_t tag;           /* hash of id / 4, 29 bits; id % 8, 3 bits */
     uint32_t ref;           /* pool index + 1; 0: the slot is empty */
 };
 

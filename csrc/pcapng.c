@@ -32,6 +32,14 @@ struct block {
 static uint32_t field32(const struct block *b, uint32_t at) { return load32(b->at + at, b->swap); }
 static uint16_t field16(const struct block *b, uint32_t at) { return load16(b->at + at, b->swap); }
 
+static uint64_t power10(int n)
+{
+    uint64_t v = 1;
+    while (n-- > 0)
+        v *= 10;
+    return v;
+}
+
 /* In __int128, for a far if_tsoffset or a coarse resolution can exceed 64 bits. */
 static uint64_t ns_of(const struct interface *f, uint64_t ts)
 {
@@ -49,15 +57,12 @@ static void set_resolution(struct interface *f, uint8_t tsresol)
     f->shift = tsresol & 0x80 ? (uint8_t)n : 0;
     if (tsresol & 0x80)
         return;
-    for (; n > 0 && f->mul > 1; n--)
-        f->mul /= 10;
-    if (n > 0)
-        f->div = 1;
-    for (; n > 0; n--)
-        f->div = f->div > UINT64_MAX / 10 ? UINT64_MAX : f->div * 10;
+    f->mul = n <= 9 ? power10(9 - n) : n <= 28 ? 1 : 0;  /* 2^64 units of 10^-29 s are < 1 ns */
+    f->div = n > 9 && n <= 28 ? power10(n - 9) : 0;
 }
 
-static int read_option(struct interface *f, const struct block *b, uint32_t code, uint32_t at, uint32_t length)
+static int read_option(struct interface *f, const struct block *b, uint32_t code, uint32_t at,
+                       uint32_t length)
 {
     if (code == OPTION_TSRESOL && length == 1) {
         set_resolution(f, b->at[at]);
@@ -98,7 +103,7 @@ static int read_interface(struct pcapng *ng, struct capture_info *info, const st
         return walk_broken(info, "block at offset %lu: malformed interface option", b->offset);
     if (info->link < 0) {
         info->link = f.link;
-        info->precision_ns = f.shift < 30 ? (int32_t)(f.mul >> f.shift) : 1;
+        info->precision_ns = f.shift < 30 && f.mul != 0 ? (int32_t)(f.mul >> f.shift) : 1;
     }
     ng->interface[ng->interfaces++] = f;
     return 0;

@@ -52,7 +52,7 @@ struct port {
     uint16_t id;
 };
 
-static uint8_t taken[RTE_MAX_ETHPORTS];     /* under the control lock */
+static uint8_t taken[RTE_MAX_ETHPORTS];     /* under eal_lock() */
 
 /* --- the packet path --- */
 
@@ -326,7 +326,6 @@ int port_open(const char *devargs, const char *name, unsigned mbufs, unsigned mb
     char log[REASON_SIZE] = "";
     int rc = bring_up(port, devargs, name, mbufs, mbuf_size, descriptors, &step, log);
     if (rc < 0) {
-        /* The driver's own words first: what it returns is often just -1. */
         snprintf(reason, REASON_SIZE, "%s: %.140s", step, log[0] != '\0' ? log : rte_strerror(-rc));
         return rc;
     }

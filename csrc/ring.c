@@ -71,7 +71,9 @@
 #define RING_PAUSE      /* between two words, where only a test would stop */
 #endif
 
-enum { JOIN_TRIES = 4096 };
+/* When `written` is stale a reader recovers from the stamp it found, a ring behind at worst:
+ * four steps of a quarter. More only if the writer is faster still. */
+enum { JOIN_TRIES = 4096, RECOVERIES = 8 };
 _Static_assert(sizeof(struct event) == 64, "a record is one cache line");
 _Static_assert(sizeof(struct ring_writer) == 64 && sizeof(struct ring_cursor) == 64, "one line per owner");
 
@@ -271,10 +273,11 @@ static uint64_t copy_run(const struct ring *ring, struct event *out, uint64_t ma
 
 uint64_t ring_copy(struct ring *ring, struct event *out, uint64_t max, uint64_t *lost)
 {
-    uint64_t n = copy_run(ring, out, max), jump = 0;
-    if (n == 0 && max != 0 && (jump = recover(ring)) != 0)
+    uint64_t n = copy_run(ring, out, max), jump;
+    for (int i = 0; i < RECOVERIES && n == 0 && max != 0 && (jump = recover(ring)) != 0; i++) {
+        *lost += jump;
         n = copy_run(ring, out, max);
-    *lost += jump;
+    }
     if (n != 0)
         advance(ring, n);
     ring->ready = 0;

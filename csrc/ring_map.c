@@ -71,11 +71,15 @@ static uint64_t layout_hash(void)
 
 static uint64_t file_size(uint64_t slots) { return SLOTS_AT + slots * sizeof(struct event); }
 
-static int map_at(char *base, uint64_t at, uint64_t length, int protection, int fd, uint64_t offset)
+static int slots_fit(uint64_t slots)
+{
+    return slots >= RING_SLOTS_MIN && slots <= SLOTS_MAX && (slots & (slots - 1)) == 0;
+}
+
+static int map_at(char *base, uint64_t length, int protection, int fd, uint64_t offset)
 {
     int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
-    void *got = mmap(base + at, length, protection, flags, fd, (off_t)offset);
-    return got == MAP_FAILED ? -errno : 0;
+    return mmap(base, length, protection, flags, fd, (off_t)offset) == MAP_FAILED ? -errno : 0;
 }
 
 /* Reserves the whole range first, so that the four pieces lie side by side. */
@@ -91,13 +95,11 @@ static int map(struct ring *ring, int slots_protection)
     ring->writer = (struct ring_writer *)(base + LINES_AT);
     ring->cursors = (struct ring_cursor *)(ring->writer + 1);
     ring->slot = (struct event *)(base + SLOTS_AT);
-    int rc = map_at(base, 0, PAGE, PROT_READ, ring->fd, 0);
+    int rc = map_at(base, PAGE, PROT_READ, ring->fd, 0);
     if (rc == 0)
-        rc = map_at(base, LINES_AT, PAGE, PROT_READ | PROT_WRITE, ring->fd, LINES_AT);
-    if (rc == 0)
-        rc = map_at(base, SLOTS_AT, bytes, slots_protection, ring->fd, SLOTS_AT);
-    if (rc == 0)
-        rc = map_at(base, SLOTS_AT + bytes, bytes, slots_protection, ring->fd, SLOTS_AT);
+        rc = map_at(base + LINES_AT, PAGE, PROT_READ | PROT_WRITE, ring->fd, LINES_AT);
+    for (int lap = 0; rc == 0 && lap < 2; lap++)
+        rc = map_at(base + SLOTS_AT + lap * bytes, bytes, slots_protection, ring->fd, SLOTS_AT);
     return rc;
 }
 
@@ -157,8 +159,7 @@ static struct ring *new_handle(void)
 
 static int create(struct ring *ring, const char *name, uint64_t slots, const char *clock)
 {
-    char path[272] = "";
-    int rc = name == NULL ? 0 : name_path(name, path);
+    int rc = name == NULL ? 0 : name_path(name, ring->path);
     if (rc == 0)
         rc = ring->fd = open_new(name);
     if (rc >= 0)
@@ -168,30 +169,30 @@ static int create(struct ring *ring, const char *name, uint64_t slots, const cha
         rc = map(ring, PROT_READ | PROT_WRITE);
     if (rc == 0) {
         ring->writer->pid = (uint64_t)getpid();
-        rc = show(ring->fd, path);
+        rc = show(ring->fd, ring->path);
     }
-    if (rc == 0) {
-        memcpy(ring->path, path, sizeof(path));
-        ring->left = 0;
-    }
+    ring->left = rc != 0;
+    return rc;
+}
+
+static int hand_over(struct ring *made, int rc, struct ring **ring)
+{
+    if (rc < 0)
+        ring_close(made);
+    else
+        *ring = made;
     return rc;
 }
 
 int ring_create(const char *name, uint64_t slots, const char *clock, struct ring **ring)
 {
     *ring = NULL;
-    if (slots < RING_SLOTS_MIN || slots > SLOTS_MAX || (slots & (slots - 1)) != 0 ||
-        strlen(clock) >= sizeof(((struct ring_header *)0)->clock))
+    if (!slots_fit(slots) || strlen(clock) >= sizeof(((struct ring_header *)0)->clock))
         return -EINVAL;
     struct ring *made = new_handle();
     if (made == NULL)
         return -ENOMEM;
-    int rc = create(made, name, slots, clock);
-    if (rc < 0)
-        ring_close(made);
-    else
-        *ring = made;
-    return rc;
+    return hand_over(made, create(made, name, slots, clock), ring);
 }
 
 /* ---- attaching ---- */
@@ -235,8 +236,8 @@ static int check_file(int fd, uint64_t *slots)
     if (header.magic != RING_MAGIC || header.version != RING_VERSION ||
         header.record_size != sizeof(struct event) || header.layout_hash != layout_hash())
         return -EPROTO;
-    if (header.slots < RING_SLOTS_MIN || header.slots > SLOTS_MAX || (header.slots & (header.slots - 1)) != 0 ||
-        header.slots_at != SLOTS_AT || memchr(header.clock, 0, sizeof(header.clock)) == NULL)
+    if (!slots_fit(header.slots) || header.slots_at != SLOTS_AT ||
+        memchr(header.clock, 0, sizeof(header.clock)) == NULL)
         return -EPROTO;
     uint64_t size = file_size(header.slots);
     if ((uint64_t)st.st_size != size || (uint64_t)st.st_blocks * 512 < size)
@@ -277,11 +278,7 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
         rc = claim(made);
     if (rc == 0)
         rc = ring_join(made, policy, from_start);
-    if (rc < 0)
-        ring_close(made);
-    else
-        *ring = made;
-    return rc;
+    return hand_over(made, rc, ring);
 }
 
 /* ---- leaving ---- */

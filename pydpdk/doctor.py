@@ -48,16 +48,24 @@ def tsc() -> Row:
     flags = set(read("/proc/cpuinfo").partition("flags")[2].partition("\n")[0].split())
     source = read("/sys/devices/system/clocksource/clocksource0/current_clocksource")
     if not {"constant_tsc", "nonstop_tsc"} <= flags:
-        return Row("cycle counter", "warn", "not invariant: intervals are not to be trusted",
-                   "measure on another host")
+        return Row(
+            "cycle counter",
+            "warn",
+            "not invariant: intervals are not to be trusted",
+            "measure on another host",
+        )
     return Row("cycle counter", "ok", f"invariant; kernel clock source {source or 'unknown'}")
 
 
 def dpdk() -> Row:
     version = ffi.string(lib.port_dpdk_version()).decode()
     if not version:
-        return Row("dpdk", "warn", "built without: captures work, ports do not",
-                   "apt-get install libdpdk-dev dpdk, then build again (make clean build)")
+        return Row(
+            "dpdk",
+            "warn",
+            "built without: captures work, ports do not",
+            "apt-get install libdpdk-dev dpdk, then build again (make clean build)",
+        )
     return Row("dpdk", "ok", version)
 
 
@@ -65,26 +73,39 @@ def memory() -> Row:
     info = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines())
     free = int(info["MemAvailable"].split()[0]) // 1024
     if free < 1024:
-        return Row("memory", "warn", f"{free} MiB available, a full market's books want 1024",
-                   "free memory, or lower orders_max of the feed")
+        return Row(
+            "memory",
+            "warn",
+            f"{free} MiB available, a full market's books want 1024",
+            "free memory, or lower orders_max of the feed",
+        )
     return Row("memory", "ok", f"{free} MiB available")
 
 
 def shared_memory() -> Row:
     if not os.access("/dev/shm", os.W_OK):
-        return Row("shared memory", "fail", "/dev/shm is not writable",
-                   "mount -t tmpfs tmpfs /dev/shm")
+        return Row(
+            "shared memory", "fail", "/dev/shm is not writable", "mount -t tmpfs tmpfs /dev/shm"
+        )
     free = shutil.disk_usage("/dev/shm").free >> 20
     status = "ok" if free >= 64 else "fail"
-    return Row("shared memory", status, f"{free} MiB free in /dev/shm",
-               "" if status == "ok" else "mount -o remount,size=256M /dev/shm")
+    return Row(
+        "shared memory",
+        status,
+        f"{free} MiB free in /dev/shm",
+        "" if status == "ok" else "mount -o remount,size=256M /dev/shm",
+    )
 
 
 def cores() -> Row:
     mine = len(os.sched_getaffinity(0))
     if mine < 2:
-        return Row("cores", "warn", "one core: engine and stage share it",
-                   "give the process a second core (taskset, cpuset)")
+        return Row(
+            "cores",
+            "warn",
+            "one core: engine and stage share it",
+            "give the process a second core (taskset, cpuset)",
+        )
     return Row("cores", "ok", f"{mine} usable")
 
 
@@ -92,8 +113,12 @@ def isolation() -> Row:
     isolated = read("/sys/devices/system/cpu/isolated")
     if isolated:
         return Row("isolated cores", "ok", isolated)
-    return Row("isolated cores", "warn", "none",
-               "boot with isolcpus=N nohz_full=N rcu_nocbs=N for the cores of the engine")
+    return Row(
+        "isolated cores",
+        "warn",
+        "none",
+        "boot with isolcpus=N nohz_full=N rcu_nocbs=N for the cores of the engine",
+    )
 
 
 def governor() -> Row:
@@ -113,16 +138,24 @@ def load() -> Row:
 def hugepages() -> Row:
     free = read("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") or "0"
     if int(free) == 0:
-        return Row("hugepages", "warn", "none free: DPDK runs with --no-huge",
-                   "echo 512 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+        return Row(
+            "hugepages",
+            "warn",
+            "none free: DPDK runs with --no-huge",
+            "echo 512 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+        )
     return Row("hugepages", "ok", f"{free} of 2 MiB free")
 
 
 def rights() -> Row:
     if os.geteuid() == 0:
         return Row("rights", "ok", "root")
-    return Row("rights", "warn", "not root: pcap:, net_pcap: and null: work, af_packet:, af_xdp:, "
-               "tap: and pci: need more", "sudo, or unshare -Urn for tests on a veth")
+    return Row(
+        "rights",
+        "warn",
+        "not root: pcap:, net_pcap: and null: work, af_packet:, af_xdp:, tap: and pci: need more",
+        "sudo, or unshare -Urn for tests on a veth",
+    )
 
 
 def kernel() -> Row:

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.book import Books
@@ -17,7 +19,9 @@ from pydpdk.ring import Ring
 from pydpdk.source import Source
 
 CHECKSUMS = {
-    "ignore": lib.CHECKSUM_IGNORE, "auto": lib.CHECKSUM_AUTO, "verify": lib.CHECKSUM_VERIFY,
+    "ignore": lib.CHECKSUM_IGNORE,
+    "auto": lib.CHECKSUM_AUTO,
+    "verify": lib.CHECKSUM_VERIFY,
 }
 END = -errno.ENODATA
 AGAIN = -errno.EAGAIN
@@ -31,7 +35,16 @@ class FeedView:
         self.pointer = feed
         self.index = index
         self.spec = spec
-        self.books = Books(lib.feed_books(feed), base=index << 16)
+        self.books = Books(lib.feed_books(feed))
+        self.base = index << 16  # of its instrument ids
+
+    def symbols(self) -> dict[int, str]:
+        """Symbols by ``instrument_id``, of the instruments that this session named."""
+        symbols = self.books.instruments["symbol"]
+        return {
+            self.base + i: symbols[i].decode("latin-1").rstrip()
+            for i in np.flatnonzero(symbols != b"").tolist()
+        }
 
     def counters(self) -> dict[str, int]:
         """Every counter of the registry, as this feed moved it."""
@@ -48,8 +61,11 @@ class FeedView:
         lines = lib.feed_lines(self.pointer)
         names = ("packets", "messages", "wins", "losses", "healed", "leads", "lead_ns_max", "stale")
         return [
-            {"line": str(endpoint), **{name: getattr(lines[i], name) for name in names},
-             "lead_ns_mean": lines[i].lead_ns_sum // max(lines[i].leads, 1)}
+            {
+                "line": str(endpoint),
+                **{name: getattr(lines[i], name) for name in names},
+                "lead_ns_mean": lines[i].lead_ns_sum // max(lines[i].leads, 1),
+            }
             for i, endpoint in enumerate(self.spec.lines)
         ]
 
@@ -65,6 +81,16 @@ class FeedView:
                 yield _account(ledger, self.spec.protocol)
 
     @property
+    def gaps_pointer(self) -> Any:
+        """``const uint32_t *`` on the gap count, for risk."""
+        return ffi.addressof(lib.feed_decoder(self.pointer), "gaps")
+
+    def is_suspect(self, instrument: int) -> bool:
+        """Whether the book of that number (within this feed) may be wrong."""
+        book = self.books.instruments[instrument]
+        return bool(book["epoch"] != self.gaps or book["state"] & lib.BOOK_BROKEN)
+
+    @property
     def gaps(self) -> int:
         """Gap count of this session: books whose epoch is older are suspect."""
         return int(lib.feed_decoder(self.pointer).gaps)
@@ -78,17 +104,32 @@ class FeedView:
 def _account(ledger: Any, protocol: str) -> dict[str, Any]:
     raw = bytes(ffi.buffer(ledger.session, lib.SESSION_ID))
     text = raw.rstrip(b" \0").decode("latin-1") if protocol == "itch50" else raw[:8].hex()
-    recovered = ("received", "delivered", "duplicate", "late", "cut", "untrusted", "lost",
-                 "mismatched")
+    recovered = (
+        "received",
+        "delivered",
+        "duplicate",
+        "late",
+        "cut",
+        "untrusted",
+        "lost",
+        "mismatched",
+    )
     return {
-        "session": text, "first": ledger.first, "last": ledger.next - 1,
+        "session": text,
+        "first": ledger.first,
+        "last": ledger.next - 1,
         **{name: getattr(ledger, name) for name in recovered},
-        "gaps": ledger.gaps_detected, "recovered": ledger.gaps_healed,
-        "declared": ledger.gaps_declared, "ended": bool(ledger.ended),
-        "ts_first": ledger.ts_first, "ts_last": ledger.ts_last,
+        "gaps": ledger.gaps_detected,
+        "recovered": ledger.gaps_healed,
+        "declared": ledger.gaps_declared,
+        "ended": bool(ledger.ended),
+        "ts_first": ledger.ts_first,
+        "ts_last": ledger.ts_last,
         "books": {
-            "instruments": ledger.instruments, "orders": ledger.orders,
-            "levels": ledger.levels, "hash": f"{ledger.books_hash:016x}",
+            "instruments": ledger.instruments,
+            "orders": ledger.orders,
+            "levels": ledger.levels,
+            "hash": f"{ledger.books_hash:016x}",
         },
     }
 
@@ -99,7 +140,8 @@ class Engine:
     ``batch_us``: a step ends where the record clock enters another interval of that length
     (0: never) or after ``packets_max`` packets: a function of the input alone, so the same
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
-    ring instead of losing records. ``until_ns``: packets stamped later end the run. The engine closes the sources it was given.
+    ring instead of losing records. ``until_ns``: packets stamped later end the
+    run. The engine closes the sources it was given.
     """
 
     def __init__(
@@ -124,23 +166,31 @@ class Engine:
             raise UsageError("batch_us must be >= 0 and packets_max >= 1")
         for feed in feeds:
             if not feed.lines:
-                raise UsageError(f"feed {feed.protocol}: no lines; give {feed.protocol}@ADDRESS:PORT")
+                raise UsageError(
+                    f"feed {feed.protocol}: no lines; give {feed.protocol}@ADDRESS:PORT"
+                )
         self._stack = ExitStack()
         self.sources = [self._stack.enter_context(source) for source in sources]
-        reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET + sum(
-            lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds
+        reserve = (
+            lib.EVENTS_PER_STEP
+            + lib.EVENTS_PER_PACKET
+            + sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
         )
         slots = 1 << (2 * reserve - 1).bit_length()
         self.ring: Ring | None = None
         if ring:
-            self.ring = self._stack.enter_context(
-                Ring(slots, ring_name, clock=self._clock())
-            )
-        config = ffi.new("struct engine_config *", {
-            "checksum_policy": CHECKSUMS[checksum], "burst": burst, "batch_ns": batch_us * 1000,
-            "packets_max": packets_max, "lockstep": int(lockstep),
-            "until_ns": until_ns,
-        })
+            self.ring = self._stack.enter_context(Ring(slots, ring_name, clock=self._clock()))
+        config = ffi.new(
+            "struct engine_config *",
+            {
+                "checksum_policy": CHECKSUMS[checksum],
+                "burst": burst,
+                "batch_ns": batch_us * 1000,
+                "packets_max": packets_max,
+                "lockstep": int(lockstep),
+                "until_ns": until_ns,
+            },
+        )
         out = ffi.new("struct engine **")
         pointer = self.ring.pointer if self.ring else ffi.NULL
         check(lib.engine_create(config, pointer, out), "engine")
@@ -199,7 +249,7 @@ class Engine:
         """Symbols by ``instrument_id``, of every feed."""
         names: dict[int, str] = {}
         for feed in self.feeds:
-            names.update(feed.books.symbols())
+            names.update(feed.symbols())
         return names
 
     def close(self) -> None:
@@ -210,7 +260,9 @@ class Engine:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()

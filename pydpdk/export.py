@@ -30,14 +30,20 @@ def check_output(path: Path) -> None:
 
 
 def export(
-    engine: Engine, what: str, path: Path, *, depth: int = 10,
+    engine: Engine,
+    what: str,
+    path: Path,
+    *,
+    depth: int = 10,
     progress: Callable[[int], None] = lambda frames: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[Path, int]:
     """Replay ``engine`` and write ``what``; returns rows by file written."""
     if what == "messages":
-        tables = {path.with_name(f"{path.stem}.{name}{path.suffix}"): table
-                  for name, table in messages(engine, progress, stop).items()}
+        tables = {
+            path.with_name(f"{path.stem}.{name}{path.suffix}"): table
+            for name, table in messages(engine, progress, stop).items()
+        }
     else:
         parts: list[Array] = []
         keep = (lambda events: parts.append(events.copy())) if what == "events" else None
@@ -56,12 +62,13 @@ def _joined(parts: list[Array]) -> Array:
 def messages(
     engine: Engine, progress: Callable[[int], None], stop: Callable[[], bool]
 ) -> dict[str, Array]:
-    """Delivered messages by name: ``sequence``, ``ts_recv`` and the fields of the venue's struct."""
+    """Delivered messages by name: ``sequence``, ``ts_recv``, the fields of the venue's struct."""
     feed = engine.feeds[0]
     types = layout.messages(feed.spec.protocol)
     buffer = np.zeros(TAP_BYTES, np.uint8)
-    tap = ffi.new("struct tap *", {"buffer": ffi.from_buffer("uint8_t[]", buffer),
-                                   "room": TAP_BYTES})
+    tap = ffi.new(
+        "struct tap *", {"buffer": ffi.from_buffer("uint8_t[]", buffer), "room": TAP_BYTES}
+    )
     lib.feed_tap(feed.pointer, tap)
     found: dict[str, list[Array]] = {}
     with Lockstep(engine) as lockstep:
@@ -81,8 +88,9 @@ def _sort_out(tapped: Array, types: dict[str, Any], found: dict[str, list[Array]
     head = layout.dtype("tap_record")
     starts = lib.tap_starts(ffi.from_buffer("uint8_t[]", tapped), len(tapped), ffi.NULL, 0)
     at = np.zeros(starts, np.uint64)
-    lib.tap_starts(ffi.from_buffer("uint8_t[]", tapped), len(tapped),
-                   ffi.from_buffer("uint64_t[]", at), starts)
+    lib.tap_starts(
+        ffi.from_buffer("uint8_t[]", tapped), len(tapped), ffi.from_buffer("uint64_t[]", at), starts
+    )
     kinds = tapped[at + head.itemsize]
     lengths = _gather(tapped, at, head)["len"]
     for letter, kind in types.items():
@@ -90,7 +98,10 @@ def _sort_out(tapped: Array, types: dict[str, Any], found: dict[str, list[Array]
         if not len(rows):
             continue
         table = np.zeros(len(rows), _with_record(kind.dtype))
-        records, bodies = _gather(tapped, rows, head), _gather(tapped, rows + head.itemsize, kind.dtype)
+        records, bodies = (
+            _gather(tapped, rows, head),
+            _gather(tapped, rows + head.itemsize, kind.dtype),
+        )
         table["sequence"], table["ts_recv"] = records["sequence"], records["ts_recv"]
         for name in kind.dtype.names:
             table[name] = bodies[name]
@@ -103,24 +114,44 @@ def _gather(data: Array, at: Array, kind: np.dtype[Any]) -> Array:
 
 
 def _with_record(kind: np.dtype[Any]) -> np.dtype[Any]:
-    fields = kind.fields or {}
-    return np.dtype([("sequence", "u8"), ("ts_recv", "u8"),
-                     *((name, fields[name][0]) for name in kind.names or ())])
+    fields: Any = kind.fields or {}
+    return np.dtype(
+        [
+            ("sequence", "u8"),
+            ("ts_recv", "u8"),
+            *((name, fields[name][0]) for name in kind.names or ()),
+        ]
+    )
 
 
-LEVEL = np.dtype([("instrument_id", "u4"), ("symbol", "S8"), ("side", "u1"), ("depth", "u4"),
-                  ("price", "i8"), ("size", "u8"), ("orders", "u4")])
+LEVEL = np.dtype(
+    [
+        ("instrument_id", "u4"),
+        ("symbol", "S8"),
+        ("side", "u1"),
+        ("depth", "u4"),
+        ("price", "i8"),
+        ("size", "u8"),
+        ("orders", "u4"),
+    ]
+)
 
 
 def books(engine: Engine, depth: int) -> Array:
     """Every level down to ``depth`` of every book, best first: instrument, side, price, size."""
     rows: list[tuple[Any, ...]] = []
     for feed in engine.feeds:
-        for instrument, symbol in feed.books.symbols().items():
-            sides = zip((lib.SIDE_BID, lib.SIDE_ASK), feed.books.depth(instrument, depth), strict=True)
+        for instrument, symbol in feed.symbols().items():
+            sides = zip(
+                (lib.SIDE_BID, lib.SIDE_ASK),
+                feed.books.depth(instrument - feed.base, depth),
+                strict=True,
+            )
             for side, levels in sides:
-                rows += [(instrument, symbol.encode(), side, i, *level)
-                         for i, level in enumerate(levels[["price", "size", "orders"]].tolist())]
+                rows += [
+                    (instrument, symbol.encode(), side, i, *level)
+                    for i, level in enumerate(levels[["price", "size", "orders"]].tolist())
+                ]
     return np.array(rows, LEVEL)
 
 
@@ -172,11 +203,15 @@ def _pyarrow() -> Any:
 
 def _write_parquet(path: Path, table: Array) -> None:
     pyarrow = _pyarrow()
-    columns = {name: pyarrow.array([_text(v) for v in c.tolist()] if c.dtype.kind in "SV" else c)
-               for name, c in _columns(table).items()}
+    columns = {
+        name: pyarrow.array([_text(v) for v in c.tolist()] if c.dtype.kind in "SV" else c)
+        for name, c in _columns(table).items()
+    }
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
 
 
 WRITERS: dict[str, Callable[[Path, Array], None]] = {
-    ".npy": _write_npy, ".csv": _write_csv, ".parquet": _write_parquet,
+    ".npy": _write_npy,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
 }

@@ -10,15 +10,9 @@ from zoneinfo import ZoneInfo
 
 from pydpdk._core import ffi, lib
 from pydpdk.errors import UsageError
+from pydpdk.layout import protocols
 
 VENUE_TZ = ZoneInfo("America/New_York")
-
-
-def protocols() -> list[str]:
-    """Names of the market-data protocols this build decodes."""
-    return [
-        ffi.string(lib.protocol_at(i).name).decode() for i in range(lib.protocol_count())
-    ]
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         if self.protocol not in protocols():
-            raise UsageError(
-                f"protocol {self.protocol!r} is not one of {', '.join(protocols())}"
-            )
+            raise UsageError(f"protocol {self.protocol!r} is not one of {', '.join(protocols())}")
         if len(self.lines) > lib.LINES_MAX:
             raise UsageError(f"feed {self.protocol}: at most two lines, A and B")
 
@@ -102,12 +94,18 @@ class Feed:
         for i, host in enumerate(self.allowed):
             _address(config.allowed[i], host, 0)
         config.arbiter = {
-            "lines": len(self.lines), "window": self.window, "window_bytes": self.window_bytes,
-            "gap_timeout_us": self.gap_timeout_us, "stale_line_us": self.stale_line_us,
-            "stale_feed_us": self.stale_feed_us, "compare": int(self.compare),
+            "lines": len(self.lines),
+            "window": self.window,
+            "window_bytes": self.window_bytes,
+            "gap_timeout_us": self.gap_timeout_us,
+            "stale_line_us": self.stale_line_us,
+            "stale_feed_us": self.stale_feed_us,
+            "compare": int(self.compare),
         }
         config.books = {
-            "orders_max": self.orders_max, "levels_max": self.levels_max, "seed": self.seed,
+            "orders_max": self.orders_max,
+            "levels_max": self.levels_max,
+            "seed": self.seed,
         }
         config.midnight_ns = self.midnight_ns
         return config

@@ -37,8 +37,10 @@ def feed(
     same packets, unless ``repacketize`` cuts those of every line but the first differently.
     Other keywords go to Packetizer. The truth is whole once the frames are exhausted.
     """
-    sessions = list(zip(framing.sessions, (1, *starts), strict=True))
-    truth = Truth(sessions, {name: LineTruth() for name in faults})
+    names = [n.decode().rstrip() if isinstance(n, bytes) else n for n in framing.sessions]
+    truth = Truth(
+        list(zip(names, (1, *starts), strict=True)), {name: LineTruth() for name in faults}
+    )
 
     def packets(source: Messages, cut: str) -> Iterator[Packet]:
         seeded = f"{seed} packets {cut}"
@@ -56,7 +58,12 @@ def feed(
         )
         for (name, bad), copy in zip(faults.items(), copies, strict=True)
     ]
-    return merge(*lines, key=itemgetter(0)), truth
+    return _closing(merge(*lines, key=itemgetter(0)), truth), truth
+
+
+def _closing(frames: Iterable[tuple[int, bytes]], truth: Truth) -> Iterator[tuple[int, bytes]]:
+    yield from frames
+    truth.close()
 
 
 def _count(messages: Messages, truth: Truth) -> Iterator[tuple[int, bytes]]:
@@ -85,7 +92,7 @@ def generate(
     repacketize: bool = False,
     format: Format = "pcap-ns",
     start: str | int = "2026-01-05T09:30:00 America/New_York",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Truth:
     """Write a capture of a synthetic ITCH 5.0 day over MoldUDP64; the same arguments, same bytes.
 
@@ -93,7 +100,7 @@ def generate(
     ``skew_us`` +- ``jitter_us`` behind A (negative: A behind B). ``gaps`` (position, count) are
     lost on every line, ``poison`` (position, jump) strikes the first; ``sessions`` are (name,
     position of the first message). ``start`` is New York time or nanoseconds since the epoch.
-    ``progress`` is told (messages so far, messages). Raises UsageError before it writes.
+    ``progress`` is told the messages so far. Raises UsageError before it writes.
     """
     _check(lines, loss=loss, dup=dup, reorder=reorder)
     start_ns = epoch_ns(start) if isinstance(start, str) else start
@@ -126,10 +133,10 @@ def _check(lines: str, **probabilities: float) -> None:
             raise UsageError(f"{name} is {value}: a probability lies between 0 and 1")
 
 
-def _told(market: Market, progress: Callable[[int, int], None] | None) -> Messages:
+def _told(market: Market, progress: Callable[[int], None] | None) -> Messages:
     done = 0
     for times, messages in market.chunks():
         yield from zip(times, messages, strict=True)
         done += len(messages)
         if progress:
-            progress(done, market.messages)
+            progress(done)

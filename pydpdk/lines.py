@@ -40,7 +40,10 @@ class Faults:
 
 @dataclass
 class LineTruth:
-    """What one line did. ``frames`` = packets - lost + duplicated + poisoned + control."""
+    """What one line did. ``sent`` = packets - lost + duplicated + poisoned + control.
+
+    ``lost_messages`` is the set of the positions that this line lost.
+    """
 
     packets: int = 0  # with messages, offered to the line
     lost: int = 0
@@ -48,8 +51,10 @@ class LineTruth:
     reordered: int = 0
     poisoned: int = 0
     control: int = 0  # heartbeats and end-of-session packets
-    frames: int = 0  # written
-    lost_messages: set[int] = field(default_factory=set)  # positions
+    sent: int = 0  # frames
+
+    def __post_init__(self) -> None:
+        self.lost_messages: set[int] = set()  # no field: asdict() stays small and plain
 
 
 @dataclass
@@ -57,25 +62,21 @@ class Truth:
     """What a whole feed did: the oracle of a receiver's account.
 
     ``sessions`` are (name, position of its first message); with one session a position is the
-    sequence number on the wire. ``missing`` are the positions lost on every line.
+    sequence number on the wire. ``last_sequence`` is that of the last session, 0 without a
+    message. ``lost_on_both`` are the positions that no line delivered.
     """
 
-    sessions: list[tuple[bytes | int, int]]
+    sessions: list[tuple[str | int, int]]
     lines: dict[str, LineTruth]
     messages: int = 0
+    last_sequence: int = 0
+    lost_on_both: set[int] = field(default_factory=set)
 
-    @property
-    def missing(self) -> set[int]:
-        return set.intersection(*(line.lost_messages for line in self.lines.values()))
-
-    @property
-    def last_sequence(self) -> int:
-        """Of the last session; 0 when it has no message."""
-        return self.messages - self.sessions[-1][1] + 1
-
-    @property
-    def frames(self) -> int:
-        return sum(line.frames for line in self.lines.values())
+    def close(self) -> None:
+        """Draw the sums, once every frame is sent."""
+        self.last_sequence = self.messages - self.sessions[-1][1] + 1
+        lost = (line.lost_messages for line in self.lines.values())
+        self.lost_on_both = set.intersection(*lost)
 
 
 class Line:
@@ -117,7 +118,7 @@ class Line:
         self.now = max(self.now, ts_ns + max(faults.delay_ns + jitter, 0))
 
     def _send(self, payload: bytes) -> tuple[int, bytes]:
-        self.truth.frames += 1
+        self.truth.sent += 1
         return self.now, self.frame(payload)
 
     def _behind(self, payload: bytes) -> tuple[int, bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,12 @@ import numpy as np
 
 from pydpdk import counters
 from pydpdk._core import lib
-from pydpdk.engine import AGAIN, END, STAGES, Engine, new_hist, percentiles
+from pydpdk.engine import AGAIN, STAGES, Engine, new_hist, percentiles
 from pydpdk.errors import DataError
 from pydpdk.layout import UNDEF_PRICE, dtype
 from pydpdk.ring import Reader, Ring
-from pydpdk.risk import Risk
-from pydpdk.stage import Orders, Stage
+from pydpdk.risk import REJECTS, Risk
+from pydpdk.stage import Runner, Stage
 from pydpdk.venue import SimVenue
 
 REPORT_SLOTS = 1 << 16
@@ -35,7 +36,7 @@ class Trading:
 
     stage: Stage
     risk: Risk
-    orders_max: int = 1 << 20
+    orders_max: int = 1 << 16
 
 
 @dataclass
@@ -49,8 +50,10 @@ class Fills:
 
     def add(self, fills: np.ndarray[Any, Any]) -> None:
         """Book EVENT_FILL records."""
-        rows = zip(*(fills[name].tolist() for name in ("instrument_id", "side", "price", "size")),
-                   strict=True)
+        rows = zip(
+            *(fills[name].tolist() for name in ("instrument_id", "side", "price", "size")),
+            strict=True,
+        )
         for instrument, side, price, size in rows:
             sign = 1 if side == lib.SIDE_BID else -1
             self.cash[instrument] = self.cash.get(instrument, 0) - sign * price * size
@@ -91,22 +94,20 @@ class Lockstep:
         self.records: dict[str, list[np.ndarray[Any, Any]]] = {"sent": [], "reports": []}
         self.hists = {name: new_hist() for name in ("ring", "stage", "risk", "tick_to_order")}
         self._pace: tuple[int, int] | None = None
-        self._reader = Reader(fd=engine.ring.fd, from_start=True)
-        self._close = [self._reader.close]
+        self._stack = ExitStack()
+        self._reader = self._stack.enter_context(Reader(fd=engine.ring.fd, from_start=True))
         if trading:
             self._open_trading(trading)
 
     def _open_trading(self, trading: Trading) -> None:
-        self._reports_ring = Ring(REPORT_SLOTS, clock="capture")
-        self._reports = Reader(fd=self._reports_ring.fd, from_start=True)
-        self._venue = SimVenue(trading.orders_max, self._reports_ring)
+        reports = self._stack.enter_context(Ring(REPORT_SLOTS, clock="capture"))
+        self._reports = self._stack.enter_context(Reader(fd=reports.fd, from_start=True))
+        self._venue = self._stack.enter_context(SimVenue(reports, orders_max=trading.orders_max))
         for feed in self.engine.feeds:
-            self._venue.books(feed.index, feed.books)
-            trading.risk.books(feed.index, feed.pointer)
-        self._orders = Orders()
+            self._venue.books(feed.index, feed.books.pointer)
+            trading.risk.books(feed.index, lib.books_all(feed.books.pointer), feed.gaps_pointer)
+        self._runner = Runner(trading.stage)
         self._rejects = np.zeros(0, dtype("event"))
-        self._close += [self._venue.close, self._reports.close, self._reports_ring.close]
-        trading.stage.open(self.engine)
 
     def run(self, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> None:
         """To the end of every source, or until ``stop()``.
@@ -145,17 +146,17 @@ class Lockstep:
 
     def _trade(self, trading: Trading, events: np.ndarray[Any, Any], begun: int) -> None:
         self._venue.market(events)
+        trading.risk.on_market(events)
+        now = self.engine.now
         reports = self._take_reports(trading)
         clock = time.perf_counter_ns()
-        if len(reports):
-            trading.stage.deliver(reports, self._orders)
-        trading.stage.deliver(events, self._orders)
+        orders = self._runner.run(reports, now).copy() if len(reports) else reports
+        issued = self._runner.run(events, now)
+        orders = np.concatenate([orders, issued]) if len(orders) else issued.copy()
         done = time.perf_counter_ns()
         lib.hist_add(self.hists["stage"], done - clock, 1)
-        orders = self._orders.take()
         if not len(orders):
             return
-        now = self.engine.now
         approved, self._rejects = trading.risk.pass_orders(orders, now)
         passed = time.perf_counter_ns()
         lib.hist_add(self.hists["risk"], (passed - done) // len(orders), len(orders))
@@ -193,8 +194,7 @@ class Lockstep:
 
     def close(self) -> None:
         """Detach from the rings."""
-        for close in self._close:
-            close()
+        self._stack.close()
 
     def __enter__(self) -> Lockstep:
         return self
@@ -208,7 +208,8 @@ class Lockstep:
         feeds = [_feed_result(feed) for feed in self.engine.feeds]
         out: dict[str, Any] = {
             "frames": {
-                "received": totals["frames_received"], "parsed": totals["frames_parsed"],
+                "received": totals["frames_received"],
+                "parsed": totals["frames_parsed"],
                 "dropped": counters.nonzero(totals, counters.DROPS),
             },
             "messages": _added(feed["messages"] for feed in feeds),
@@ -232,23 +233,28 @@ class Lockstep:
         if not self.trading:
             return {"sent": 0, "rejected": {}, "filled": 0}
         sent, reports = (_joined(self.records[name]) for name in ("sent", "reports"))
-        kinds = {name: int(np.count_nonzero(reports["kind"] == kind)) for name, kind in (
-            ("acked", lib.EVENT_ACK), ("filled", lib.EVENT_FILL), ("canceled", lib.EVENT_CANCELED),
-            ("cancel_rejected", lib.EVENT_CANCEL_REJECT))}
+        kinds = {
+            name: int(np.count_nonzero(reports["kind"] == kind))
+            for name, kind in (
+                ("acked", lib.EVENT_ACK),
+                ("filled", lib.EVENT_FILL),
+                ("canceled", lib.EVENT_CANCELED),
+                ("cancel_rejected", lib.EVENT_CANCEL_REJECT),
+            )
+        }
         rejects = reports["aux"][reports["kind"] == lib.EVENT_REJECT]
         codes, counts = np.unique(rejects, return_counts=True)
         return {
             "sent": int(np.count_nonzero(sent["kind"] == lib.EVENT_ORDER_NEW)),
             "cancels": int(np.count_nonzero(sent["kind"] == lib.EVENT_ORDER_CANCEL)),
-            "rejected": {self.trading.risk.reason(int(c)): int(n)
-                         for c, n in zip(codes, counts, strict=True)},
+            "rejected": {REJECTS[int(c)]: int(n) for c, n in zip(codes, counts, strict=True)},
             **kinds,
             "shares": self.fills.shares,
             "profit_1e9": self.fills.profit(self._mark),
         }
 
     def _mark(self, instrument: int) -> int | None:
-        top = self.engine.feeds[instrument >> 16].books.top(instrument)
+        top = self.engine.feeds[instrument >> 16].books.top(instrument & 0xFFFF)
         sides = [price for price in (top.bid, top.ask) if price != UNDEF_PRICE]
         return sum(sides) // len(sides) if sides else None
 
@@ -288,11 +294,19 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
     """Frames, messages and records that no counter accounts for; 0 when all sums close."""
     frames = totals["frames_received"] - totals["frames_parsed"]
     frames -= sum(totals[name] for name in counters.DROPS)
-    messages = totals["messages_received"] - sum(totals[name] for name in (
-        "messages_delivered", "messages_duplicate", "messages_late", "messages_cut",
-        "messages_untrusted"))
-    decoded = totals["messages_delivered"] - sum(totals[name] for name in (
-        "messages_decoded", "message_unknown", "message_length"))
+    messages = totals["messages_received"] - sum(
+        totals[name]
+        for name in (
+            "messages_delivered",
+            "messages_duplicate",
+            "messages_late",
+            "messages_cut",
+            "messages_untrusted",
+        )
+    )
+    decoded = totals["messages_delivered"] - sum(
+        totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
+    )
     events = totals["events_written"] - events_read
     ledger = sum(abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions)
     return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger

@@ -183,7 +183,7 @@ class Reader(_Handle):
         self._stamps = memory.cast("Q")
         self._out = ffi.new("uint64_t *")
         self._taken = 0  # records in the batch that was handed out last
-        self._locate()
+        self._place(lib.ring_next(self._ring))
 
     def close(self) -> None:
         """Free the cursor. Batches handed out stay mapped but may now be overwritten."""
@@ -192,10 +192,10 @@ class Reader(_Handle):
         self._stamps = memoryview(bytes(8)).cast("Q")
         self._at = self._word = 0
 
-    def _locate(self) -> None:
-        """Learn where the core has us: the position, and the word that holds its stamp."""
-        self._at = int(lib.ring_next(self._ring))
-        self._word = (self._at & (self.slots - 1)) * (EVENT.itemsize // 8)
+    def _place(self, at: int) -> None:
+        """Note the position to read next, and the word that holds its stamp."""
+        self._at = at
+        self._word = (at & (self.slots - 1)) * (EVENT.itemsize // 8)
 
     def ready(self) -> bool:
         """Is there anything to read? The cheapest poll: no call into C. False once closed."""
@@ -238,9 +238,10 @@ class Reader(_Handle):
 
     def release(self, n: int | None = None) -> None:
         """Give the first ``n`` records of the last batch back to the writer; None: all."""
-        lib.ring_release(self._open(), self._taken if n is None else n)
-        self._taken = 0
-        self._locate()
+        n = self._taken if n is None else min(n, self._taken)
+        lib.ring_release(self._open(), n)
+        self._taken -= n
+        self._place(self._at + n)
 
     def copy(self, limit: int | None = None) -> Events:
         """At most ``limit`` new records, contiguous. ``lost`` grows by those before the first."""
@@ -248,14 +249,14 @@ class Reader(_Handle):
         self._out[0] = self.lost
         n = lib.ring_copy(self._open(), ffi.from_buffer("struct event[]", out), len(out), self._out)
         self.lost = self._out[0]
-        self._locate()
+        self._place(lib.ring_next(self._ring))
         return out[:n]
 
     def _note_lost(self) -> None:
         """A block reader loses only if its cursor was corrupted; it must still know."""
-        before, self._at = self._at, lib.ring_next(self._ring)
-        self.lost += self._at - before
-        self._locate()
+        at = lib.ring_next(self._ring)
+        self.lost += at - self._at
+        self._place(at)
 
     def __iter__(self) -> Iterator[Events]:
         while not self.ended:

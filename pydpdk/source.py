@@ -14,14 +14,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pydpdk import eal
 from pydpdk._core import ffi, lib
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.errors import check as check_code
-from pydpdk.host import capability, device_arguments, interface, packet_ring, pci, plain_file, tap
+from pydpdk.host import (
+    capability,
+    device_arguments,
+    interface,
+    packet_ring,
+    pci,
+    plain_file,
+    tap,
+    xdp_interface,
+)
 
 HEADROOM = 128  # RTE_PKTMBUF_HEADROOM
 POOL_BYTES = 16 << 20  # of one port's mbufs
@@ -45,6 +53,7 @@ class Row:
     ends: bool = False
     stamped: bool = False  # the driver stamps frames in UTC
     capability: str = ""  # CAP_* needed
+    hint: str = ""  # what mends it when DPDK does not open the device
     options: Callable[[str], tuple[str, int]] = field(default=lambda _: ("", 2048))
 
     @property
@@ -112,10 +121,10 @@ def _replay_file(name: str) -> None:
     for start, command in _COMPRESSED.items():
         if magic.startswith(start):
             raise DataError(
-                f"{name}: compressed, which net_pcap cannot read: {command} {name}, or use pcap:"
+                f"compressed, which net_pcap cannot read: {command} {name}, or use pcap:{name}"
             )
     if hasattr(lib, "capture_open") and (link := _link_type(name)) not in (LINK_ETHERNET, -1):
-        raise DataError(f"{name}: link type {link} would be read as Ethernet: use pcap:{name}")
+        raise DataError(f"link type {link} would be read as Ethernet: use pcap:{name}")
 
 
 # What starts a compressed file, and the command that unpacks it.
@@ -148,10 +157,12 @@ ROWS = (
         capability="CAP_NET_RAW", options=packet_ring,
     ),
     Row(
-        "af_xdp", "net_af_xdp", "INTERFACE", "iface", interface,
+        "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface,
         losses="unknown", stamps="host clock, one per burst",
-        truncation="frames above one XDP buffer are dropped by the kernel",
+        truncation="frames above one XDP buffer are dropped uncounted",
         capability="CAP_NET_ADMIN",
+        hint="needs root outside a user namespace; DPDK 22.11 keeps the socket of an interface"
+        " that was opened before: use a new process",
     ),
     Row(
         "tap", "net_tap", "NAME", "iface", tap,
@@ -241,12 +252,7 @@ class Source:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def stats(self) -> PortStats | None:
@@ -261,8 +267,7 @@ class Source:
         """How far the capture was read; None for a port."""
         if self.description.row.dpdk:
             return None
-        info = lib.capture_info(self.pointer)
-        return CaptureInfo(*_values(info))
+        return CaptureInfo(*_values(lib.capture_info(self.pointer)))
 
     def problem(self) -> str:
         """What broke it, with the place where it did; "" while nothing did."""
@@ -314,7 +319,8 @@ def _open_port(description: Description) -> Source:
         )  # fmt: skip
     if rc < 0:
         text = ffi.string(reason).decode(errors="replace")
-        raise HostError(f"{description.spec}: DPDK did not open {devargs}: {text}")
+        hint = description.row.hint and f" ({description.row.hint})"
+        raise HostError(f"{description.spec}: DPDK did not open {devargs}: {text}{hint}")
     return Source(description, out[0])
 
 

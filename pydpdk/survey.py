@@ -14,7 +14,8 @@ from pydpdk.feed import Endpoint, Feed, midnight_ns
 from pydpdk.source import Source
 
 FRAMINGS = {
-    lib.FRAMING_UNKNOWN: "unknown", lib.FRAMING_MOLDUDP64: "moldudp64",
+    lib.FRAMING_UNKNOWN: "unknown",
+    lib.FRAMING_MOLDUDP64: "moldudp64",
     lib.FRAMING_IEXTP: "iextp",
 }
 
@@ -33,8 +34,12 @@ class Stream:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "destination": str(self.endpoint), "framing": self.framing, "protocol": self.protocol,
-            "session": self.session, "vlan": self.vlan, **self.fields,
+            "destination": str(self.endpoint),
+            "framing": self.framing,
+            "protocol": self.protocol,
+            "session": self.session,
+            "vlan": self.vlan,
+            **self.fields,
         }
 
 
@@ -65,7 +70,10 @@ def survey(source: Source, progress: Callable[[int], None] | None = None) -> Sur
     return Survey(
         streams=tuple(_stream(state.stream[i]) for i in range(state.streams)),
         counters=counters.read(ffi.addressof(state, "counters")),
-        ts_first=state.ts_first, ts_last=state.ts_last, streams_lost=state.streams_lost, error=rc,
+        ts_first=state.ts_first,
+        ts_last=state.ts_last,
+        streams_lost=state.streams_lost,
+        error=rc,
     )
 
 
@@ -73,8 +81,21 @@ def _stream(stream: Any) -> Stream:
     address = ipaddress.ip_address(bytes(ffi.buffer(stream.dst, stream.addr_len)))
     raw = bytes(ffi.buffer(stream.session, lib.SESSION_ID))
     mold = stream.framing == lib.FRAMING_MOLDUDP64
-    names = ("packets", "bytes", "messages", "heartbeats", "sessions", "first", "next", "gaps",
-             "lost", "behind", "not_framed", "ts_first", "ts_last")
+    names = (
+        "packets",
+        "bytes",
+        "messages",
+        "heartbeats",
+        "sessions",
+        "first",
+        "next",
+        "gaps",
+        "lost",
+        "behind",
+        "not_framed",
+        "ts_first",
+        "ts_last",
+    )
     return Stream(
         endpoint=Endpoint(str(address), stream.port),
         framing=FRAMINGS[stream.framing],
@@ -107,11 +128,14 @@ def resolve(feed: Feed, found: Survey) -> Feed:
         streams = [s for s in found.candidates(feed.protocol) if s.fields["messages"]]
         if not streams:
             seen = ", ".join(f"{s.endpoint} ({s.protocol or s.framing})" for s in found.streams)
-            raise DataError(f"no {feed.protocol} stream in this capture; it has: {seen or 'no UDP'}")
+            raise DataError(
+                f"no {feed.protocol} stream in this capture; it has: {seen or 'no UDP'}"
+            )
         if len(streams) > lib.LINES_MAX or len({s.session for s in streams}) > 1:
             choices = "\n".join(
                 f"  --feed {feed.protocol}@{s.endpoint}   session {s.session!r}, "
-                f"{s.fields['messages']} messages" for s in streams
+                f"{s.fields['messages']} messages"
+                for s in streams
             )
             raise UsageError(
                 f"several {feed.protocol} streams in this capture; choose one, or the two lines "

@@ -31,13 +31,13 @@ def call(packet: Any, policy: int) -> tuple[str, Datagram | None, int]:
 def parse(
     frame: Packet | bytes,
     *,
-    wirelen: int = 0,
+    wirelen: int | None = None,
     link: int = 1,
     policy: int = lib.CHECKSUM_IGNORE,
     flags: int = 0,
 ) -> tuple[str, Datagram | None, int]:
     data = bytes(frame)
     keep = ffi.new("uint8_t[]", data)
-    fields = {"data": keep, "caplen": len(data), "wirelen": max(wirelen, len(data))}
-    packet = ffi.new("struct packet *", {**fields, "link": link, "flags": flags})
+    lengths = {"caplen": len(data), "wirelen": len(data) if wirelen is None else wirelen}
+    packet = ffi.new("struct packet *", {"data": keep, **lengths, "link": link, "flags": flags})
     return call(packet, policy)

@@ -84,6 +84,11 @@ def test_6_capture_that_cuts_only_the_trailer_is_whole() -> None:
     assert outcome(V4, wirelen=len(V4) + 4) == "ok"
 
 
+@pytest.mark.parametrize("wirelen", [0, 14, 41, len(V4) - 1])
+def test_6_a_wire_length_below_the_captured_one_is_not_believed(wirelen: int) -> None:
+    assert parse(V4, wirelen=wirelen) == parse(V4)
+
+
 def test_6_cut_headers_of_a_tcp_packet_still_name_tcp() -> None:
     assert outcome(bytes(eth(IP(), TCP(), PAYLOAD))[:60], wirelen=154) == "drop_tcp"
 
@@ -237,7 +242,9 @@ def test_mutated_frames_agree_with_the_model(
     link, frame = seed[0], bytearray(seed[1])
     for at, value in edits:
         frame[at % len(frame)] = value
-    check_against_model(bytes(frame[:cut] if cut < 100 else frame), len(frame) + missing, link)
+    check_against_model(
+        bytes(frame[:cut] if cut < 100 else frame), max(0, len(frame) + missing), link
+    )
 
 
 @given(

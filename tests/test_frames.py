@@ -57,6 +57,10 @@ def test_a_lie_is_where_it_was_told_and_the_rest_stays(build, lie, where, says):
     assert changed <= {*range(where, where + len(says)), 24, 25, 40, 41}  # and the checksums
 
 
+def test_a_udp_checksum_of_zero_is_sent_as_all_ones():
+    assert frames.udp(frames.udp(b"\0\0")[6:8])[6:8] == b"\xff\xff"
+
+
 def test_transport_lies():
     assert frames.mold(count=3, messages=[b"abc"], lengths=[9])[18:] == b"\0\3\0\x09abc"
     assert frames.mold(sequence=-1)[10:18] == b"\xff" * 8

@@ -197,6 +197,7 @@ def test_eal_keeps_the_affinity_and_its_own_copy_of_the_arguments() -> None:
         assert os.sched_getaffinity(0) == cpus
         assert list(pointers) == keep
         assert lib.port_eal_init(len(keep), pointers) == -114, "EALREADY"
+        eal._remove_runtime_dir(os.getpid(), argv)
         say(0)
     """)
 
@@ -262,6 +263,39 @@ with open_source("af_packet:b0") as source:
     assert got
     assert stats["received"] == 1000
     assert stats["missed"] is None
+
+
+def test_vlan_tags_stay_in_the_frame() -> None:
+    run_child(
+        SEND
+        + """
+tagged = [b"\\1\\0\\x5e\\0\\0\\1\\2\\0\\0\\0\\0\\1\\x81\\0\\x03\\x89\\x88\\xb5" + bytes(100)] * 3
+with open_source("af_packet:b0") as source:
+    send("a0", tagged)
+    assert [data for data, _, _ in read(source, 3, 1)[0]] == [data.hex() for data in tagged]
+say(0)
+""",
+        namespace=True,
+    )
+
+
+def test_interfaces_that_a_driver_cannot_serve_are_refused() -> None:
+    run_child(
+        """
+def refused(spec):
+    try:
+        open_source(spec).close()
+    except HostError as error:
+        return str(error)
+ip("link set b0 mtu 3400")
+assert "mtu 1700" in refused("af_xdp:b0")
+ip("link set b0 down")
+assert "ip link set b0 up" in refused("af_packet:b0")
+assert eal.started() is None
+say(0)
+""",
+        namespace=True,
+    )
 
 
 def test_tap_receives_what_is_sent_to_its_interface() -> None:

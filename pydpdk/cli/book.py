@@ -19,7 +19,7 @@ from pydpdk.cli.common import (
     open_sources,
 )
 from pydpdk.engine import Engine
-from pydpdk.errors import DataError, UsageError
+from pydpdk.errors import UsageError
 from pydpdk.feed import VENUE_TZ, Feed
 from pydpdk.survey import resolve
 
@@ -28,7 +28,7 @@ def moment_ns(text: str, near_ns: int) -> int:
     """``HH:MM:SS[.frac]`` (New York, on the capture's day), an ISO time, or ns since the epoch."""
     if text.isdigit():
         return int(text)
-    head, dot, fraction = text.partition(".")
+    head, _, fraction = text.partition(".")
     try:
         if "T" in head or " " in head:
             whole = datetime.fromisoformat(head)
@@ -46,8 +46,9 @@ def moment_ns(text: str, near_ns: int) -> int:
 @click.command("book")
 @click.argument("symbol")
 @click.option("--pcap", "file", required=True, type=click.Path(), help="The capture.")
-@click.option("--feed", "feed_text", default="itch50", show_default=True,
-              metavar="PROTOCOL[@A[,B]]")
+@click.option(
+    "--feed", "feed_text", default="itch50", show_default=True, metavar="PROTOCOL[@A[,B]]"
+)
 @click.option("--at", "at", help="Moment on the record clock; default: the end.")
 @click.option("--depth", type=click.IntRange(1), default=10, show_default=True)
 @json_option
@@ -63,8 +64,9 @@ def command(
     found = look_at(file)
     feed = resolve(Feed.parse(feed_text), found)
     until = moment_ns(at, found.ts_first) if at else 2**64 - 1
-    with Engine(open_sources([f"pcap:{file}"]), [feed], ring=False, until_ns=until,
-                packets_max=1 << 16) as engine:
+    with Engine(
+        open_sources([f"pcap:{file}"]), [feed], ring=False, until_ns=until, packets_max=1 << 16
+    ) as engine:
         while engine.step() >= 0:
             pass
         book = _book(engine, symbol, depth)
@@ -78,17 +80,15 @@ def command(
 
 def _book(engine: Engine, symbol: str, depth: int) -> dict[str, Any]:
     feed = engine.feeds[0]
-    try:
-        instrument = feed.books.find(symbol)
-    except KeyError:
-        raise DataError(
-            f"no instrument {symbol!r} up to that moment; {len(feed.books.symbols())} are known"
-        ) from None
+    instrument = feed.books.instrument(symbol)
     bids, asks = feed.books.depth(instrument, depth)
     return {
-        "symbol": symbol, "instrument_id": instrument, "at": engine.now,
-        "suspect": feed.books.suspect(instrument, feed.gaps),
-        "bids": _levels(bids), "asks": _levels(asks),
+        "symbol": symbol,
+        "instrument_id": feed.base + instrument,
+        "at": engine.now,
+        "suspect": feed.is_suspect(instrument),
+        "bids": _levels(bids),
+        "asks": _levels(asks),
     }
 
 
@@ -102,8 +102,10 @@ def _levels(side: np.ndarray[Any, Any]) -> list[dict[str, int]]:
 def _show(book: dict[str, Any]) -> None:
     moment = datetime.fromtimestamp(book["at"] // 10**9, UTC)
     out = console()
-    out.print(f"{book['symbol']} at {moment:%Y-%m-%d %H:%M:%S}.{book['at'] % 10**9:09d} UTC"
-              + ("  SUSPECT after a gap" if book["suspect"] else ""))
+    out.print(
+        f"{book['symbol']} at {moment:%Y-%m-%d %H:%M:%S}.{book['at'] % 10**9:09d} UTC"
+        + ("  SUSPECT after a gap" if book["suspect"] else "")
+    )
     table = Table(box=None, pad_edge=False)
     for title in ("orders", "size", "bid", "ask", "size", "orders"):
         table.add_column(title, justify="right")

@@ -23,18 +23,26 @@ from pydpdk.survey import Survey, resolve, survey
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 feed_option = click.option(
-    "--feed", "feed_texts", multiple=True, required=True, metavar="PROTOCOL[@A[,B]]",
+    "--feed",
+    "feed_texts",
+    multiple=True,
+    required=True,
+    metavar="PROTOCOL[@A[,B]]",
     help="itch50, deep10, tops16; with ADDRESS:PORT of line A and B, or found in the capture.",
 )
 checksum_option = click.option(
-    "--checksum", type=click.Choice(["auto", "verify", "ignore"]), default="auto",
-    show_default=True, help="Wrong checksums: auto counts and accepts, verify drops.",
+    "--checksum",
+    type=click.Choice(["auto", "verify", "ignore"]),
+    default="auto",
+    show_default=True,
+    help="Wrong checksums: auto counts and accepts, verify drops.",
 )
 
 
 def console() -> Console:
     """Where results for people go: stdout, without colour when it is not a terminal."""
-    return Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    width = None if sys.stdout.isatty() else 140
+    return Console(file=sys.stdout, width=width, soft_wrap=True, highlight=False)
 
 
 def emit_json(result: Any) -> None:
@@ -49,8 +57,12 @@ def progress(label: str, total: int | None, unit: str) -> Iterator[Callable[[int
     if not console.is_terminal:
         yield lambda done: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(),
-               TextColumn("{task.completed:,.0f} " + unit), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} " + unit),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
@@ -98,8 +110,11 @@ def resolve_feeds(texts: Sequence[str], specs: Sequence[str], **options: Any) ->
     surveys = [look_at(spec) for spec in specs if capture_path(spec) is not None]
     if not surveys:
         return feeds
-    joined = surveys[0] if len(surveys) == 1 else replace(
-        surveys[0], streams=tuple(s for found in surveys for s in found.streams))
+    joined = (
+        surveys[0]
+        if len(surveys) == 1
+        else replace(surveys[0], streams=tuple(s for found in surveys for s in found.streams))
+    )
     return [resolve(feed, joined) for feed in feeds]
 
 

@@ -48,11 +48,21 @@ class Imbalance(Stage):
 
 
 @click.command("demo")
-@click.option("--dir", "folder", type=click.Path(), default="demo", show_default=True,
-              help="Where the capture goes.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(),
+    default="demo",
+    show_default=True,
+    help="Where the capture goes.",
+)
 @click.option("--messages", type=click.IntRange(1000), default=300_000, show_default=True)
-@click.option("--source", type=click.Choice(["net_pcap", "pcap"]), default=None,
-              help="Through DPDK's driver, or by our own reader. [default: net_pcap if built in]")
+@click.option(
+    "--source",
+    type=click.Choice(["net_pcap", "pcap"]),
+    default=None,
+    help="Through DPDK's driver, or by our own reader. [default: net_pcap if built in]",
+)
 @json_option
 def command(folder: str, messages: int, source: str | None, as_json: bool) -> None:
     """Generate an A/B session, replay it through DPDK, trade on it, account for everything.
@@ -70,8 +80,16 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with progress("generate", messages, "messages") as tick:
-        truth = generate(path, messages=messages, instruments=200, loss=0.01, dup=0.005,
-                         reorder=0.005, seed=1, progress=tick)
+        truth = generate(
+            path,
+            messages=messages,
+            instruments=200,
+            loss=0.003,
+            dup=0.005,
+            reorder=0.005,
+            seed=1,
+            progress=tick,
+        )
     made = time.monotonic()
     spec = f"{source}:{path}"
     feeds = resolve_feeds(["itch50"], [spec])
@@ -80,7 +98,9 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
         result, problems = run(engine, Imbalance(), None, 0.0, total=frames)
     ended = time.monotonic()
     result |= {
-        "source": spec, "dpdk": version or None, "file": str(capture_path(spec)),
+        "source": spec,
+        "dpdk": version or None,
+        "file": str(capture_path(spec)),
         "truth": {"messages": truth.messages, "lost_on_both": len(truth.lost_on_both)},
     }
     if as_json:

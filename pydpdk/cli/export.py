@@ -24,12 +24,26 @@ from pydpdk.engine import Engine
 @click.command("export")
 @click.argument("file", type=click.Path())
 @click.option("--feed", "feed_text", required=True, metavar="PROTOCOL[@A[,B]]")
-@click.option("--what", type=click.Choice(["events", "messages", "books"]), default="events",
-              show_default=True)
-@click.option("-o", "--output", required=True, type=click.Path(),
-              help="Ends in .npy, .csv or .parquet; messages: one file a type, TYPE in its name.")
-@click.option("--depth", type=click.IntRange(1), default=10, show_default=True,
-              help="Levels a side, for books.")
+@click.option(
+    "--what",
+    type=click.Choice(["events", "messages", "books"]),
+    default="events",
+    show_default=True,
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="Ends in .npy, .csv or .parquet; messages: one file a type, TYPE in its name.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Levels a side, for books.",
+)
 @checksum_option
 @json_option
 def command(

@@ -19,14 +19,34 @@ DEFAULTS = {name: p.default for name, p in inspect.signature(generate).parameter
 @click.option("--messages", type=click.IntRange(1), default=100_000, show_default=True)
 @click.option("--instruments", type=click.IntRange(1, 65535), default=100, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-              help="Share of packets lost, on each line by itself.")
-@click.option("--dup", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-              help="Share of packets sent twice.")
-@click.option("--reorder", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-              help="Share of packets that change places with a later one.")
-@click.option("--skew-us", type=float, default=DEFAULTS["skew_us"], show_default=True,
-              help="How much later line B is, on average.")
+@click.option(
+    "--loss",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of packets lost, on each line by itself.",
+)
+@click.option(
+    "--dup",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of packets sent twice.",
+)
+@click.option(
+    "--reorder",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of packets that change places with a later one.",
+)
+@click.option(
+    "--skew-us",
+    type=float,
+    default=DEFAULTS["skew_us"],
+    show_default=True,
+    help="How much later line B is, on average.",
+)
 @click.option("--lines", type=click.Choice(["A", "AB"]), default="AB", show_default=True)
 @json_option
 def command(file: str, as_json: bool, **options: Any) -> None:
@@ -41,14 +61,20 @@ def command(file: str, as_json: bool, **options: Any) -> None:
     """
     with progress("generate", options["messages"], "messages") as tick:
         truth = generate(file, progress=tick, **options)
-    result = {"file": file, **_plain(asdict(truth))}
+    result = {
+        "file": file,
+        "messages": truth.messages,
+        "last_sequence": truth.last_sequence,
+        "lost_on_both": sorted(truth.lost_on_both),
+        "lines": {name: asdict(line) for name, line in truth.lines.items()},
+    }
     if as_json:
         emit_json(result)
-    else:
-        for name, value in result.items():
-            click.echo(f"{name:<14} {value}")
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no sets."""
-    return {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in values.items()}
+        return
+    click.echo(
+        f"{file}: {truth.messages:,} messages, {len(truth.lost_on_both):,} lost on both lines"
+    )
+    for name, line in truth.lines.items():
+        click.echo(
+            f"line {name}: " + ", ".join(f"{n:,} {what}" for what, n in asdict(line).items())
+        )

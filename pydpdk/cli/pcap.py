@@ -48,7 +48,8 @@ def to_dict(file: str, found: Survey, problems: list[str]) -> dict[str, object]:
             "udp": found.counters["frames_parsed"],
             "dropped": counters.nonzero(found.counters, counters.DROPS),
         },
-        "ts_first": found.ts_first, "ts_last": found.ts_last,
+        "ts_first": found.ts_first,
+        "ts_last": found.ts_last,
         "streams_lost": found.streams_lost,
         "streams": [stream.to_dict() for stream in found.streams],
         "problems": problems,
@@ -59,8 +60,10 @@ def show(file: str, found: Survey) -> None:
     """The survey for people."""
     out = console()
     first, last = (datetime.fromtimestamp(ts / 1e9, UTC) for ts in (found.ts_first, found.ts_last))
-    out.print(f"{file}: {found.counters['frames_received']:,} frames, {first:%Y-%m-%d %H:%M:%S.%f} "
-              f"to {last:%H:%M:%S.%f} UTC, {found.counters['frames_parsed']:,} UDP datagrams")
+    out.print(
+        f"{file}: {found.counters['frames_received']:,} frames, {first:%Y-%m-%d %H:%M:%S.%f} "
+        f"to {last:%H:%M:%S.%f} UTC, {found.counters['frames_parsed']:,} UDP datagrams"
+    )
     for name, n in counters.nonzero(found.counters, counters.DROPS).items():
         out.print(f"  {n:>10,}  {name}: {counters.DOCS[name]}")
     table = Table(box=None, pad_edge=False)
@@ -71,8 +74,19 @@ def show(file: str, found: Survey) -> None:
     for stream in found.streams:
         f = stream.fields
         last_sequence = f["next"] - 1 if f["next"] else 0
-        numbers = (f["packets"], f["messages"], f["sessions"], f["first"], last_sequence, f["gaps"],
-                   f["lost"])
-        table.add_row(str(stream.endpoint), stream.protocol or stream.framing,
-                      repr(stream.session) if stream.session else "", *(f"{n:,}" for n in numbers))
+        numbers = (
+            f["packets"],
+            f["messages"],
+            f["sessions"],
+            f["first"],
+            last_sequence,
+            f["gaps"],
+            f["lost"],
+        )
+        table.add_row(
+            str(stream.endpoint),
+            stream.protocol or stream.framing,
+            repr(stream.session) if stream.session else "",
+            *(f"{n:,}" for n in numbers),
+        )
     out.print(table)

@@ -22,6 +22,7 @@ from pydpdk.cli.common import (
 from pydpdk.cli.report import show
 from pydpdk.engine import Engine
 from pydpdk.errors import Exit
+from pydpdk.limits import load_config
 from pydpdk.replay import Lockstep, Trading
 from pydpdk.risk import Risk
 from pydpdk.stage import Stage, load_strategy
@@ -47,22 +48,47 @@ class Speed(click.ParamType[float]):
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @feed_option
-@click.option("--strategy", metavar="FILE.py:CLASS", help="Trade with it against a simulated venue.")
+@click.option(
+    "--strategy", metavar="FILE.py:CLASS", help="Trade with it against a simulated venue."
+)
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Argument of the strategy.")
 @click.option("--risk", "risk_file", type=click.Path(), help="Limits (TOML); else mild defaults.")
-@click.option("--speed", type=Speed(), default="max", show_default=True,
-              help="'max', or a factor of the capture's pace.")
+@click.option(
+    "--speed",
+    type=Speed(),
+    default="max",
+    show_default=True,
+    help="'max', or a factor of the capture's pace.",
+)
 @click.option("--burst", type=int, default=64, show_default=True, help="Packets per burst.")
-@click.option("--batch-us", type=int, default=100, show_default=True,
-              help="Record-clock interval that stages see as one batch.")
-@click.option("--gap-timeout-us", type=int, default=10_000, show_default=True,
-              help="Record-clock time before a gap is given up.")
+@click.option(
+    "--batch-us",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Record-clock interval that stages see as one batch.",
+)
+@click.option(
+    "--gap-timeout-us",
+    type=int,
+    default=10_000,
+    show_default=True,
+    help="Record-clock time before a gap is given up.",
+)
 @checksum_option
 @json_option
 def command(
-    files: tuple[str, ...], feed_texts: tuple[str, ...], strategy: str | None,
-    params: tuple[str, ...], risk_file: str | None, speed: float, burst: int, batch_us: int,
-    gap_timeout_us: int, checksum: str, as_json: bool,
+    files: tuple[str, ...],
+    feed_texts: tuple[str, ...],
+    strategy: str | None,
+    params: tuple[str, ...],
+    risk_file: str | None,
+    speed: float,
+    burst: int,
+    batch_us: int,
+    gap_timeout_us: int,
+    checksum: str,
+    as_json: bool,
 ) -> None:
     """Run FILE (a capture or any source string) through the whole pipeline.
 
@@ -75,8 +101,9 @@ def command(
     """
     feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us)
     stage = load_strategy(strategy, params) if strategy else None
-    with Engine(open_sources(files), feeds, checksum=checksum, burst=burst,
-                batch_us=batch_us) as engine:
+    with Engine(
+        open_sources(files), feeds, checksum=checksum, burst=burst, batch_us=batch_us
+    ) as engine:
         result, problems = run(engine, stage, risk_file, speed)
     if as_json:
         emit_json(result)
@@ -86,10 +113,15 @@ def command(
 
 
 def run(
-    engine: Engine, stage: Stage | None, risk_file: str | None, speed: float, total: int | None = None
+    engine: Engine,
+    stage: Stage | None,
+    risk_file: str | None,
+    speed: float,
+    total: int | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Replay until the end or an interrupt; the result, and what broke."""
-    risk = Risk.load(risk_file, engine) if stage else None
+    config = load_config(risk_file) if risk_file else None
+    risk = Risk(config, feeds=len(engine.feeds)) if stage else None
     trading = Trading(stage, risk) if stage and risk else None
     with (
         Lockstep(engine, trading, speed=speed) as lockstep,
@@ -113,6 +145,8 @@ def finish(result: dict[str, Any], problems: Sequence[str]) -> None:
     if result["interrupted"]:
         sys.exit(Exit.INTERRUPTED)
     if result["unexplained"]:
-        print(f"pydpdk: {result['unexplained']} items are not accounted for: please report this",
-              file=sys.stderr)
+        print(
+            f"pydpdk: {result['unexplained']} items are not accounted for: please report this",
+            file=sys.stderr,
+        )
         sys.exit(Exit.FAILED)

@@ -15,15 +15,23 @@ def show(result: dict[str, Any]) -> None:
     """Print a replay's result: what came in, what was built, what was traded, what was lost."""
     out = console()
     frames = result["frames"]
-    out.print(f"frames     {frames['received']:,} received = {frames['parsed']:,} parsed"
-              + "".join(f" + {n:,} {name}" for name, n in frames["dropped"].items()))
+    out.print(
+        f"frames     {frames['received']:,} received = {frames['parsed']:,} parsed"
+        + "".join(f" + {n:,} {name}" for name, n in frames["dropped"].items())
+    )
     total = sum(result["messages"].values())
-    out.print(f"messages   {total:,}:  " + "  ".join(
-        f"{kind} {n:,}" for kind, n in sorted(result["messages"].items(), key=lambda i: -i[1])))
+    out.print(
+        f"messages   {total:,}:  "
+        + "  ".join(
+            f"{kind} {n:,}" for kind, n in sorted(result["messages"].items(), key=lambda i: -i[1])
+        )
+    )
     books = result["books"]
     state = "  SUSPECT after a gap" if books["suspect"] else ""
-    out.print(f"books      {books['instruments']:,} instruments, {books['orders']:,} orders, "
-              f"{books['levels']:,} levels, hash {books['hash']}{state}")
+    out.print(
+        f"books      {books['instruments']:,} instruments, {books['orders']:,} orders, "
+        f"{books['levels']:,} levels, hash {books['hash']}{state}"
+    )
     _sessions(out, result["sequence"])
     _lines(out, result["lines"])
     _orders(out, result["orders"])
@@ -58,9 +66,11 @@ def _orders(out: Console, orders: dict[str, Any]) -> None:
     if not orders["sent"]:
         return
     rejected = ", ".join(f"{n:,} {name}" for name, n in orders["rejected"].items()) or "none"
-    out.print(f"orders     {orders['sent']:,} sent, {orders['acked']:,} accepted, "
-              f"{orders['filled']:,} fills of {orders['shares']:,} shares, "
-              f"{orders['canceled']:,} canceled; rejected: {rejected}")
+    out.print(
+        f"orders     {orders['sent']:,} sent, {orders['acked']:,} accepted, "
+        f"{orders['filled']:,} fills of {orders['shares']:,} shares, "
+        f"{orders['canceled']:,} canceled; rejected: {rejected}"
+    )
     out.print(f"P&L        {orders['profit_1e9'] / 1e9:,.2f} (open positions at mid)")
 
 
@@ -82,15 +92,18 @@ def _account(out: Console, result: dict[str, Any]) -> None:
     expected = sum(s["last"] + 1 - s["first"] for s in result["sequence"])
     lost = sum(s["lost"] for s in result["sequence"])
     out.print(f"accounts   {total.get('messages_received', 0):,} messages received = {parts}")
-    out.print(f"           {expected:,} sequences = {total.get('messages_delivered', 0):,} delivered "
-              f"+ {lost:,} lost; unexplained: {result['unexplained']}")
+    out.print(
+        f"           {expected:,} sequences = {total.get('messages_delivered', 0):,} delivered "
+        f"+ {lost:,} lost; unexplained: {result['unexplained']}"
+    )
     noted = {name: n for name, n in total.items() if name in NOTED}
     for name, n in noted.items():
         out.print(f"           {n:,} {name}: {counters.DOCS[name]}")
 
 
 NOTED = tuple(
-    name for name in counters.NAMES
+    name
+    for name in counters.NAMES
     if name.startswith(("note_", "book_", "message_", "session_", "block_", "line_", "feed_"))
     or name == "ab_mismatch"
 )
