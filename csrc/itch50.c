@@ -26,16 +26,11 @@ static const struct message_type types[] = { ITCH50_MESSAGES(MESSAGE_ROW) };
 
 enum { BATCH = 64 };    /* messages whose map lines and orders are fetched ahead */
 
-static uint16_t locate_of(const struct message *message)
-{
-    return rd_be16(((const struct itch50_header *)message->data)->locate);
-}
-
 static uint32_t saturate(uint64_t size) { return size < UNDEF_SIZE ? (uint32_t)size : UNDEF_SIZE; }
 
 static struct event event_of(const struct decoder *decoder, const struct message *message, uint8_t kind)
 {
-    const struct itch50_header *h = (const struct itch50_header *)message->data;
+    const struct itch50_header *h = AS(header, message);
     return (struct event){
         .ts_recv = message->ts_recv, .ts_event = decoder->midnight_ns + rd_ns48be(h->timestamp),
         .sequence = message->sequence, .instrument_id = rd_be16(h->locate),
@@ -282,7 +277,7 @@ static int is_venue_wide(uint8_t type) { return type == 'S' || type == 'V' || ty
 static void apply(struct decoder *decoder, const struct message *message)
 {
     uint8_t type = message->data[0];
-    if (locate_of(message) == 0 && !is_venue_wide(type)) {
+    if (rd_be16(AS(header, message)->locate) == 0 && !is_venue_wide(type)) {
         nowhere(decoder, message);
         return;
     }
@@ -344,10 +339,10 @@ static void decode(struct decoder *decoder, const struct message *messages, unsi
 }
 
 static int open(struct decoder *decoder) { decoder->own = NULL; return 0; }
-static void stateless(struct decoder *decoder) { (void)decoder; }
+static void nothing(struct decoder *decoder) { (void)decoder; }
 
 const struct protocol itch50_protocol = {
     .name = "itch50", .prefix = "itch50", .session = SESSION_MOLDUDP64,
     .types = types, .types_count = sizeof types / sizeof types[0],
-    .open = open, .close = stateless, .reset = stateless, .decode = decode,
+    .open = open, .close = nothing, .reset = nothing, .decode = decode,
 };

@@ -173,16 +173,17 @@ def reference(protocol: str) -> str:
 
 def _native(column: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:
     if kind == "ns48be":
-        return column["high"].astype(np.uint64) << np.uint64(32) | column["low"]
+        high, low = column["high"].astype(np.uint64), column["low"].astype(np.uint64)
+        since_midnight: npt.NDArray[Any] = high << np.uint64(32) | low
+        return since_midnight
     if kind == "ns64le":
         return column.astype(np.uint64)
     plain = column.astype(column.dtype.newbyteorder("="))
     if kind not in PRICE_SCALE:
         return plain
     scale = PRICE_SCALE[kind]
-    wide = plain.astype(np.int64)
-    fits = (wide <= UNDEF_PRICE // scale) & (wide >= -(UNDEF_PRICE // scale))
-    return np.where(fits, wide * scale, UNDEF_PRICE)
+    fits = (plain <= UNDEF_PRICE // scale) & (plain >= -(UNDEF_PRICE // scale))
+    return np.where(fits, plain.astype(np.int64) * scale, UNDEF_PRICE)
 
 
 @cache
@@ -199,14 +200,17 @@ def _default(struct: str, field: Field) -> Any:
 
 def _struct(struct: str) -> Any:
     try:
-        return ffi.typeof(f"struct {struct}")
+        ctype = ffi.typeof(f"struct {struct}")
+        ffi.sizeof(ctype)
     except ffi.error as error:
-        raise UsageError(f"the C core has no struct {struct}") from error
+        raise UsageError(f"no layout of struct {struct}: {error}") from error
+    return ctype
 
 
 def _dtype(ctype: Any) -> np.dtype[Any]:
     if ctype.cname in SCALARS:
-        return np.dtype(SCALARS[ctype.cname])
+        scalar: np.dtype[Any] = np.dtype(SCALARS[ctype.cname])
+        return scalar
     if ctype.kind == "primitive":
         return _primitive(ctype)
     if ctype.kind == "pointer":

@@ -21,13 +21,13 @@ static inline uint64_t rd_ns48be(ns48be v)
 }
 /* Prices come out in units of 1e-9. */
 static inline int64_t rd_px4be(px4be v) { uint32_t x; memcpy(&x, &v, 4); return (int64_t)__builtin_bswap32(x) * 100000; }
-/* Signed; what would not fit 1e-9 in 64 bits saturates. */
+/* What would not fit 1e-9 in 64 bits saturates. */
 static inline int64_t rd_px8be(px8be v)
 {
     uint64_t x;
     int64_t out;
     memcpy(&x, &v, 8);
-    return __builtin_mul_overflow((int64_t)__builtin_bswap64(x), 10, &out) ? INT64_MAX : out;
+    return __builtin_mul_overflow(__builtin_bswap64(x), 10, &out) ? INT64_MAX : out;
 }
 static inline int64_t rd_px4le(px4le v)
 {
