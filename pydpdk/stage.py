@@ -28,8 +28,8 @@ from pydpdk.orders import OrderLimitError, Orders
 from pydpdk.record import ASK, BID, EVENT, KINDS, Event, Events, Quote, layout_struct
 
 __all__ = [
-    "ASK", "BID", "EVENT", "HANDLERS", "KINDS", "UNDEF_PRICE", "Event", "Events", "OrderLimitError", "Orders",
-    "Quote", "Runner", "Stage", "StageError", "load_strategy",
+    "ASK", "BID", "EVENT", "HANDLERS", "KINDS", "UNDEF_PRICE", "Event", "Events",
+    "OrderLimitError", "Orders", "Quote", "Runner", "Stage", "StageError", "load_strategy",
 ]  # fmt: skip
 
 HANDLERS: dict[str, int] = {f"on_{name.lower()}": value for name, value in KINDS.items()}
