@@ -482,6 +482,7 @@ SECTION = Pcapng().section()
         (b"\x1f\x8b" + bytes(50), errno.EBADMSG, "the gzip stream is corrupted"),
         (b"\x28\xb5\x2f\xfd\xff" + bytes(50), errno.EBADMSG, "the zstd stream is corrupted"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_refused_with_the_name_of_the_file(
     files: Files, content: bytes, rc: int, reason: str
