@@ -809,7 +809,7 @@ def test_real_captures_have_as_many_frames_as_capinfos_counts(data: Path) -> Non
 
 
 def test_real_captures_are_read_as_scapy_reads_them(data: Path) -> None:
-    utils = pytest.importorskip("scapy.utils")
+    from scapy import utils
     for path in captures(data):
         run, i = walk(path), 0
         with utils.RawPcapReader(str(path)) as reader:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pydpdk._core")
 from pydpdk._core import lib
 
 from pydpdk import eal
