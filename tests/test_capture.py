@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from pydpdk._core import ffi, lib
 
 BURST_MAX = lib.BURST_MAX
@@ -810,6 +811,7 @@ def test_real_captures_have_as_many_frames_as_capinfos_counts(data: Path) -> Non
 
 def test_real_captures_are_read_as_scapy_reads_them(data: Path) -> None:
     from scapy import utils
+
     for path in captures(data):
         run, i = walk(path), 0
         with utils.RawPcapReader(str(path)) as reader:

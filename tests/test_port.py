@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED, load_config

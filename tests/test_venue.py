@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.record import ASK, BID, EVENT, KINDS
