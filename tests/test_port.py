@@ -347,7 +347,7 @@ def test_capabilities_are_asked_for_before_dpdk_runs() -> None:
         "try: check(parse('af_packet:lo'))\n"
         "except Exception as error: print(error)"
     )
-    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=65534", "--clear-groups"]
+    drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     done = subprocess.run(
         [*drop, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
     )
