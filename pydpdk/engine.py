@@ -218,7 +218,10 @@ class Engine:
         return int(lib.engine_run(self.pointer))
 
     def stop(self) -> None:
-        """Makes run() return after its current batch; safe from any thread or signal handler."""
+        """Makes run() return after its current batch; safe from any thread or signal handler.
+
+        The next step() ends the run: what is open is declared, and every account closes.
+        """
         lib.engine_stop(self.pointer)
 
     @property

@@ -116,7 +116,9 @@ class Lockstep:
         ``progress(frames, now)`` is called about ten times a second.
         """
         due = 0.0
-        while self.cycle(stop) and not (stop and stop()):
+        while self.cycle(stop):
+            if stop and stop():
+                self.engine.stop()
             if progress and time.monotonic() >= due:
                 progress(self.engine.counters()["frames_received"], self.engine.now)
                 due = time.monotonic() + 0.1
