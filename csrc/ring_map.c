@@ -206,11 +206,10 @@ static int lock_cursor(int fd, int cursor, short type)
     return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
 
-/* O_NONBLOCK: a FIFO must not hold us up. */
 static int open_ring(const char *name, int fd)
 {
     char path[272];
-    int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK;
+    int flags = O_RDWR | O_CLOEXEC;
     if (fd >= 0) {
         if (fcntl(fd, F_GETFD) < 0)
             return -errno;
@@ -246,13 +245,13 @@ static int check_file(int fd, uint64_t *slots)
     return 0;
 }
 
-/* The lock makes a cursor ours; whoever had it before has left or died. */
+/* The lock makes a cursor ours; whoever had it before has left or died. If it died, its policy
+ * stands until ring_join overwrites it, and gates no worse than before. */
 static int claim(struct ring *ring)
 {
     for (int i = 0; i < RING_READERS; i++) {
         if (lock_cursor(ring->fd, i, F_WRLCK) == 0) {
             ring->me = &ring->cursors[i];
-            __atomic_store_n(&ring->me->policy, RING_FREE, __ATOMIC_RELEASE);
             __atomic_store_n(&ring->me->pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
             ring->left = 0;
             return 0;

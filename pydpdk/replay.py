@@ -27,6 +27,7 @@ from pydpdk.stage import Runner, Stage
 from pydpdk.venue import SimVenue
 
 REPORT_SLOTS = 1 << 16
+PATIENCE = 0.05  # seconds that a paced replay sleeps before it looks whether to stop
 Progress = Callable[[int, int], None]
 
 
@@ -115,7 +116,9 @@ class Lockstep:
         ``progress(frames, now)`` is called about ten times a second.
         """
         due = 0.0
-        while self.cycle() and not (stop and stop()):
+        while self.cycle(stop):
+            if stop and stop():
+                self.engine.stop()
             if progress and time.monotonic() >= due:
                 progress(self.engine.counters()["frames_received"], self.engine.now)
                 due = time.monotonic() + 0.1
@@ -123,13 +126,16 @@ class Lockstep:
         if progress:
             progress(self.engine.counters()["frames_received"], self.engine.now)
 
-    def cycle(self) -> bool:
-        """One engine step and all that follows from it; False after the last."""
+    def cycle(self, stop: Callable[[], bool] | None = None) -> bool:
+        """One engine step and all that follows from it; False after the last.
+
+        ``stop()`` ends a wait for the capture's pace.
+        """
         begun = time.perf_counter_ns()
         rc = self.engine.step()
         if rc == AGAIN:
             raise DataError("a reader of the ring does not keep up with a lockstep replay")
-        self._keep_pace()
+        self._keep_pace(stop)
         while True:
             read = time.perf_counter_ns()
             events = self._reader.batch(self._reader.slots)
@@ -177,15 +183,15 @@ class Lockstep:
             self.records["reports"].append(reports)
         return reports
 
-    def _keep_pace(self) -> None:
+    def _keep_pace(self, stop: Callable[[], bool] | None) -> None:
         if not self.speed or not self.engine.now:
             return
         if self._pace is None:
             self._pace = (time.monotonic_ns(), self.engine.now)
         began, first = self._pace
-        ahead = (self.engine.now - first) / self.speed - (time.monotonic_ns() - began)
-        if ahead > 0:
-            time.sleep(ahead / 1e9)
+        due = began + (self.engine.now - first) / self.speed
+        while (ahead := due - time.monotonic_ns()) > 0 and not (stop and stop()):
+            time.sleep(min(ahead / 1e9, PATIENCE))
 
     def _finish(self) -> None:
         """Take what the last cycle left behind: its reports are counted, not traded on."""
@@ -308,5 +314,7 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
         totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
     )
     events = totals["events_written"] - events_read
-    ledger = sum(abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions)
+    ledger: int = sum(
+        abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions
+    )
     return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger

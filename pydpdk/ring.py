@@ -26,6 +26,7 @@ EVENT = dtype("event")
 SPINS = 2_000  # polls before sleeping: about 0.2 ms
 NAP_MIN_S, NAP_MAX_S = 50e-6, 1e-3
 
+_RECORDS = ffi.typeof("struct event[]")
 _POLICIES: dict[Policy, int] = {"block": lib.RING_BLOCK, "skip": lib.RING_SKIP}
 _NAMES = {number: name for name, number in _POLICIES.items()}
 
@@ -134,9 +135,10 @@ class Ring(_Handle):
         The others are lost and counted so: look at room() first to wait instead.
         """
         events = np.ascontiguousarray(events)
-        if events.dtype != EVENT or events.ndim != 1:
+        known = events.dtype is EVENT or events.dtype == EVENT  # comparing fields takes a while
+        if not known or events.ndim != 1:
             raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
-        records = ffi.from_buffer("struct event[]", events.view(np.uint8))
+        records = ffi.from_buffer(_RECORDS, events)
         fitted = int(lib.ring_put_many(self._open(), records, len(events)))
         lib.ring_publish(self._ring)
         return fitted
@@ -182,6 +184,7 @@ class Reader(_Handle):
         self._events: Events = np.frombuffer(memory, EVENT)
         self._stamps = memory.cast("Q")
         self._out = ffi.new("uint64_t *")
+        self._space = ffi.new(_RECORDS, batch_max)
         self._taken = 0  # records in the batch that was handed out last
         self._place(lib.ring_next(self._ring))
 
@@ -244,13 +247,17 @@ class Reader(_Handle):
         self._place(self._at + n)
 
     def copy(self, limit: int | None = None) -> Events:
-        """At most ``limit`` new records, contiguous. ``lost`` grows by those before the first."""
-        out = np.empty(self.batch_max if limit is None else limit, EVENT)
+        """At most ``limit`` (<= batch_max) new records, contiguous; read-only, yours to keep.
+
+        ``lost`` grows by those that were overwritten before the first of them.
+        """
+        limit = self.batch_max if limit is None else min(limit, self.batch_max)
         self._out[0] = self.lost
-        n = lib.ring_copy(self._open(), ffi.from_buffer("struct event[]", out), len(out), self._out)
+        n = lib.ring_copy(self._open(), self._space, limit, self._out)
         self.lost = self._out[0]
         self._place(lib.ring_next(self._ring))
-        return out[:n]
+        # Through bytes: numpy copies records with overlapping fields one field at a time.
+        return np.frombuffer(ffi.buffer(self._space, n * EVENT.itemsize)[:], EVENT)
 
     def _note_lost(self) -> None:
         """A block reader loses only if its cursor was corrupted; it must still know."""

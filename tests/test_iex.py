@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.decoding import Decoding
 from tests.dissect import iextp_packets
 from tests.iex_spec import DEEP, TOPS, UNDEF, pack, unpack

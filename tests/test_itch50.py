@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.decoding import MIDNIGHT, Decoding
 from tests.dissect import length_prefixed
 from tests.itch50_model import UNDEF, Model

@@ -6,8 +6,8 @@ import ctypes
 import mmap
 
 import pytest
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.decoding import MIDNIGHT, Decoding
 from tests.itch50_model import UNDEF
 from tests.itch50_spec import MESSAGES, add, pack

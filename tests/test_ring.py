@@ -21,8 +21,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError
 from pydpdk.ring import EVENT, Events, Reader, Ring
 
@@ -346,6 +346,16 @@ def test_iteration_ends_when_the_ring_is_closed_and_drained() -> None:
             ring.close()
             assert [len(batch) for batch in reader] == [10, 10, 5]
             assert reader.ended
+
+
+def test_closing_publishes_the_rest() -> None:
+    ring = Ring(SLOTS)
+    with Reader(fd=ring.fd) as reader:
+        lib.ring_put_many(ring._ring, ffi.from_buffer("struct event[]", events(0, 5)), 5)
+        assert reader.stats()[:4] == (0, 0, os.getpid(), False)
+        assert positions(reader.batch()) == list(range(5))  # attached: sees them at once
+        ring.close()
+        assert reader.stats()[:4] == (5, 0, os.getpid(), True)
 
 
 def test_wait_times_out_and_wakes() -> None:
