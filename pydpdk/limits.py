@@ -24,6 +24,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from pydpdk.errors import UsageError
 UNLIMITED = 2**63 - 1
 CURRENCY = 10**9
 """Units of 1e-9 in one unit of currency."""
+DECIMALS_MAX = 100
+"""Decimals that are read at all: zeros beyond nine of them are harmless."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,16 @@ def _money(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
             raise InvalidOperation
         amount = Decimal(value)
-        units = int(amount.scaleb(9)) if amount.is_finite() and abs(amount) < 10**18 else None
     except InvalidOperation:
         raise ValueError('must be a number, decimal text or "unlimited"') from None
-    if units is None:
+    if not amount.is_finite() or amount.adjusted() > 18:
         raise ValueError("must be a finite number below 9223372036.854775807")
-    if Decimal(units) != amount * CURRENCY:
+    if amount.as_tuple().exponent < -DECIMALS_MAX:  # type: ignore[operator]
         raise ValueError("has more than 9 decimals")
-    return _in_range(units)
+    units = Fraction(amount) * CURRENCY  # exact, where Decimal would round to its context
+    if units.denominator != 1:
+        raise ValueError("has more than 9 decimals")
+    return _in_range(int(units))
 
 
 def _window(value: Any) -> int:

@@ -14,7 +14,7 @@ Events = npt.NDArray[Any]
 EVENT = dtype("event")
 KINDS: dict[str, int] = {
     name.removeprefix("EVENT_"): value
-    for value, name in ffi.typeof("enum event_kind").elements.items()
+    for value, name in sorted(ffi.typeof("enum event_kind").elements.items())
     if value
 }
 """QUOTE, FILL, ... -> value of enum event_kind."""
@@ -54,12 +54,14 @@ class Quote(NamedTuple):
     ask_size: int
 
 
+_CODES = {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i8": "q"}
+
+
 def layout_struct(names: tuple[str, ...]) -> struct.Struct:
     """Packs and unpacks the named fields of ``struct event``, in order of offset, gaps skipped."""
     form, at = "=", 0
     for name in names:
         kind, offset = EVENT.fields[name][:2]  # type: ignore[index]
-        code = {1: "b", 2: "h", 4: "i", 8: "q"}[kind.itemsize]
-        form += f"{offset - at}x{code.upper() if kind.kind == 'u' else code}"
+        form += f"{offset - at}x{_CODES[kind.str[1:]]}"
         at = offset + kind.itemsize
     return struct.Struct(form)

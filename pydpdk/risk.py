@@ -20,7 +20,7 @@ from pydpdk.record import EVENT, Events
 
 REJECTS: dict[int, str] = {
     code: name.removeprefix("REJECT_")
-    for code, name in ffi.typeof("enum reject").elements.items()
+    for code, name in sorted(ffi.typeof("enum reject").elements.items())
     if code != lib.REJECT_END
 }
 """Every value of ``enum reject`` but the end mark, with its name."""
