@@ -131,9 +131,8 @@ def _protocol(stream: Any) -> str | None:
 def joined(surveys: Sequence[Survey]) -> Survey:
     """Several captures as one: the earliest stream of each destination, in order of time."""
     first: dict[Endpoint, Stream] = {}
-    for stream in sorted(
-        (s for f in surveys for s in f.streams), key=lambda s: s.fields["ts_first"]
-    ):
+    streams = (stream for found in surveys for stream in found.streams)
+    for stream in sorted(streams, key=lambda stream: stream.fields["ts_first"]):
         first.setdefault(stream.endpoint, stream)
     return replace(
         surveys[0],
