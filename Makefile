@@ -66,7 +66,7 @@ $(ASAN)/.ready: $(SOURCES) | $(VENV)/.ready
 test-asan: build $(ASAN)/.ready  ## the suite over an address- and undefined-sanitizer build
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	  $(ASAN)/bin/python -m pytest -n 2 -m 'not no_asan' -p no:cacheprovider $(PYTEST_ARGS)
+	  $(ASAN)/bin/python -m pytest -n 2 -m 'not slow' -p no:cacheprovider $(PYTEST_ARGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: | $(VENV)/.ready  ## libFuzzer on the path from frame to event

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.book import ASK, BID, Books, Queue, Top
 from pydpdk.errors import CoreError, UsageError
 from pydpdk.layout import UNDEF_PRICE
