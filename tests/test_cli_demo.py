@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.command import call, refused, spawn, well
 from tests.recount import books, delivered, packets
 

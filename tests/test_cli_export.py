@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
-from pydpdk._core import lib
 
 from pydpdk import layout
+from pydpdk._core import lib
 from tests import iex_spec, itch50_spec
 from tests.command import ROOT, call, refused, start, well
 from tests.dissect import iextp_packets

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 
 import pytest
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.command import ROOT, call, refused, spawn, start, well
 from tests.recount import books, delivered, packets, records, split
 
