@@ -47,7 +47,8 @@ uint64_t engine_reserve(const struct engine *engine);
 int engine_step(struct engine *engine);
 /* Steps until engine_stop() or the end; idle polls spin. Returns as engine_step, 0 if stopped. */
 int engine_run(struct engine *engine);
-void engine_stop(struct engine *engine);        /* from any thread or signal handler */
+/* From any thread or signal handler. A later step ends the run as if every source had ended. */
+void engine_stop(struct engine *engine);
 int engine_source_error(const struct engine *engine, int source);
 uint64_t engine_now(const struct engine *engine);   /* record clock: ts_recv of the newest packet */
 const struct counters *engine_counters(const struct engine *engine);

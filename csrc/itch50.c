@@ -246,17 +246,10 @@ static void trading_action(struct decoder *decoder, const struct message *messag
     emit_plain(decoder, &event);
 }
 
-static void info(struct decoder *decoder, const struct message *message)
+static void tell(struct decoder *decoder, const struct message *message, uint8_t kind, char code)
 {
-    struct event event = event_of(decoder, message, EVENT_INFO);
-    event.aux = message->data[0];
-    emit_plain(decoder, &event);
-}
-
-static void system_event(struct decoder *decoder, const struct message *message)
-{
-    struct event event = event_of(decoder, message, EVENT_SYSTEM);
-    event.aux = (uint8_t)AS(system_event, message)->event_code;
+    struct event event = event_of(decoder, message, kind);
+    event.aux = (uint8_t)code;
     emit_plain(decoder, &event);
 }
 
@@ -295,22 +288,33 @@ static void apply(struct decoder *decoder, const struct message *message)
     case 'I': noii(decoder, message); break;
     case 'R': directory(decoder, message); break;
     case 'H': trading_action(decoder, message); break;
-    case 'S': system_event(decoder, message); break;
-    default: info(decoder, message); break;
+    case 'S': tell(decoder, message, EVENT_SYSTEM, AS(system_event, message)->event_code); break;
+    default: tell(decoder, message, EVENT_INFO, (char)type); break;
     }
+}
+
+/* A book is two lines: its levels and its announced top. */
+static void prefetch_book(struct decoder *decoder, const struct message *message)
+{
+    const char *book = (const char *)book_of(decoder->books, rd_be16(AS(header, message)->locate));
+    __builtin_prefetch(book, 1);
+    __builtin_prefetch(book + 64, 1);
 }
 
 /* The order's reference is the first field of all messages about orders. */
-static int names_order(uint8_t type)
+static uint64_t order_of(const struct message *message)
 {
-    switch (type) {
-    case 'A': case 'F': case 'E': case 'C': case 'X': case 'D': case 'U': return 1;
-    default: return 0;
-    }
+    return rd_be64(AS(order_delete, message)->order_reference);
 }
 
-/* Three passes, so that the memory of one message is fetched while others are worked on:
- * map lines, then the orders these lead to, then the changes in order. */
+/* Does it change an order that should be live? */
+static int is_change(uint8_t type)
+{
+    return type == 'E' || type == 'C' || type == 'X' || type == 'D' || type == 'U';
+}
+
+/* Four passes, so that the memory of one message is fetched while others are worked on: its
+ * book and map line, the order these lead to, that order's level and queue, then the change. */
 static void decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
 {
     const struct message *good[BATCH];
@@ -319,14 +323,18 @@ static void decode_batch(struct decoder *decoder, const struct message *messages
     for (unsigned i = 0; i < count; i++) {
         if (!message_accept(decoder, &messages[i], length_of, 0))
             continue;
+        uint8_t type = messages[i].data[0];
         good[n++] = &messages[i];
-        if (names_order(messages[i].data[0])) {
-            ids[orders] = rd_be64(AS(order_delete, &messages[i])->order_reference);
-            book_prefetch_map(decoder->books, ids[orders++]);
-        }
+        prefetch_book(decoder, &messages[i]);
+        if (is_change(type))
+            book_prefetch_map(decoder->books, ids[orders++] = order_of(&messages[i]));
+        else if (type == 'A' || type == 'F')
+            book_prefetch_map(decoder->books, order_of(&messages[i]));
     }
     for (unsigned i = 0; i < orders; i++)
         book_prefetch_order(decoder->books, ids[i]);
+    for (unsigned i = 0; i < orders; i++)
+        book_prefetch_queue(decoder->books, ids[i]);
     for (unsigned i = 0; i < n; i++)
         apply(decoder, good[i]);
 }
