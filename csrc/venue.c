@@ -274,7 +274,7 @@ static void take(struct venue *venue, struct resting *order, struct moment at)
     int other = order->side == SIDE_BID ? SIDE_ASK : SIDE_BID;
     struct market_side *shown = &market_of(venue, order->instrument)->side[index_of(other)];
     struct level levels[DEPTH_MAX];
-    if (!books || (books_all(books)[instrument].state & (BOOK_HALTED | BOOK_BROKEN)))
+    if (!books || (books_all(books)[instrument].state & (BOOK_HALTED | BOOK_STOPPED | BOOK_BROKEN)))
         return;
     int count = book_depth(books, instrument, other, DEPTH_MAX, levels);
     if (count <= 0)

@@ -134,6 +134,14 @@ def test_what_just_reaches_a_limit_passes(name):
     assert AT_THE_LIMIT[name](Bench()) == "NONE"
 
 
+def test_an_operational_halt_of_the_venue_is_a_halt():
+    bench = Bench()
+    bench.book[5].state = lib.BOOK_SEEN | lib.BOOK_STOPPED
+    assert bench.ask() == "INSTRUMENT_HALTED"
+    bench.book[5].state = lib.BOOK_SEEN
+    assert bench.ask() == "NONE"
+
+
 def test_reject_names_docs_and_table_cover_the_enum():
     assert list(REJECTS) == list(range(lib.REJECT_END))
     assert [reject_name(code) for code in REJECTS] == list(REJECTS.values())

@@ -51,9 +51,9 @@ class World:
         after = self._quote(instrument)
         return [] if after == before else [after]
 
-    def halt(self, instrument, on):
+    def halt(self, instrument, on, bit=lib.BOOK_HALTED):
         book = lib.book_of(self.books, instrument)
-        book.state = book.state & ~lib.BOOK_HALTED | (lib.BOOK_HALTED if on else 0)
+        book.state = book.state & ~bit | (bit if on else 0)
         (self.market.halted.add if on else self.market.halted.discard)(instrument)
 
     def _quote(self, instrument):
@@ -180,9 +180,10 @@ def test_nothing_fills_against_quotes_of_halted_or_suspect_books(world, flag):
     assert world.brief() == [("FILL", 1, 10, 40, 0)]
 
 
-def test_a_halted_instrument_takes_orders_and_fills_none(world):
+@pytest.mark.parametrize("bit", [lib.BOOK_HALTED, lib.BOOK_STOPPED])
+def test_a_halted_instrument_takes_orders_and_fills_none(world, bit):
     world.show(1, ASK, 10, 100)
-    world.halt(1, True)
+    world.halt(1, True, bit)
     world.order(1, BID, 10, 5)
     world.order(2, BID, 10, 5, aux=IOC)
     trade = {"kind": "TRADE", "instrument_id": 1, "price": 1, "flags": lib.FLAG_HALTED}
