@@ -496,6 +496,19 @@ def test_limits_come_exactly_from_toml(tmp_path):
         assert risk.account["kill"] == 1
 
 
+def test_limits_go_with_the_symbol_when_an_id_becomes_another(tmp_path):
+    path = tmp_path / "limits.toml"
+    path.write_text("[default]\nposition_max = 7\n[instrument.AAA]\nposition_max = 999\n")
+    with Risk(load_config(path)) as risk:
+        risk.limits["position_max"][2] = 55
+        for instrument, symbol in [(1, "AAA"), (2, "BBB"), (1, "AAA     ")]:
+            risk.name(instrument, symbol)
+        assert risk.limits["position_max"][[1, 2]].tolist() == [999, 55], "set by hand"
+        risk.name(1, "BBB")
+        risk.name(2, "AAA")
+        assert risk.limits["position_max"][[1, 2]].tolist() == [7, 999]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
