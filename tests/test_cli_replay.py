@@ -79,6 +79,7 @@ def test_books_of_a_whole_capture_are_the_naive_ones(clean):
         "levels": levels,
         "hash": f"{naive.hash():016x}",
         "suspect": False,
+        "suspect_instruments": 0,
     }
 
 
