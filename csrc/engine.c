@@ -226,11 +226,12 @@ static uint64_t batch_of(const struct engine *engine, const struct lane *lane)
     return engine->config.batch_ns == 0 ? 0 : lane->packets[lane->at].ts_recv / engine->config.batch_ns;
 }
 
-static uint64_t written(const struct engine *engine)
+/* What feeds were given to write: it grows with the packet, not when a burst is decoded. */
+static uint64_t load(const struct engine *engine)
 {
     uint64_t records = 0;
     for (unsigned i = 0; i < engine->feeds_count; i++)
-        records += feed_counters(engine->feeds[i])->value[COUNT_events_written];
+        records += feed_load(engine->feeds[i]);
     return records;
 }
 
@@ -238,12 +239,12 @@ static uint64_t written(const struct engine *engine)
 static int take_batch(struct engine *engine)
 {
     struct lane *lane = next_lane(engine);
-    uint64_t batch = lane != NULL ? batch_of(engine, lane) : 0, before = written(engine);
+    uint64_t batch = lane != NULL ? batch_of(engine, lane) : 0, before = load(engine);
     uint32_t packets = 0;
     while (lane != NULL && batch_of(engine, lane) == batch && packets < engine->config.packets_max) {
         take(engine, lane);
         packets++;
-        if (written(engine) - before >= EVENTS_PER_STEP)
+        if (load(engine) - before >= EVENTS_PER_STEP)
             break;
         lane = next_lane(engine);
     }

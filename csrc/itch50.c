@@ -313,37 +313,50 @@ static int is_change(uint8_t type)
     return type == 'E' || type == 'C' || type == 'X' || type == 'D' || type == 'U';
 }
 
-/* Four passes, so that the memory of one message is fetched while others are worked on: its
- * book and map line, the order these lead to, that order's level and queue, then the change. */
-static void decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
+/* Of a wrong length: what it did to an order or to a directory is not known. */
+static void unreadable(struct decoder *decoder, const struct message *message)
 {
-    const struct message *good[BATCH];
+    enum { TYPE_AND_LOCATE = 3 };
+    uint8_t type = message->len > 0 ? message->data[0] : 'A';
+    if (type != 'A' && type != 'F' && type != 'R' && !is_change(type))
+        return;
+    doubt(decoder, message->len < TYPE_AND_LOCATE ? NULL
+          : book_of(decoder->books, rd_be16(AS(header, message)->locate)));
+}
+
+/* Four passes, so that the memory of one message is fetched while others are worked on: its
+ * book and map line, the order these lead to, that order's level and queue, then the change.
+ * Ends at a message that cannot be read, so that its doubt comes in turn; returns how many. */
+static unsigned decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
+{
     uint64_t ids[BATCH];
     unsigned n = 0, orders = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!message_accept(decoder, &messages[i], length_of, 0))
-            continue;
-        uint8_t type = messages[i].data[0];
-        good[n++] = &messages[i];
-        prefetch_book(decoder, &messages[i]);
+    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++) {
+        uint8_t type = messages[n].data[0];
+        prefetch_book(decoder, &messages[n]);
         if (is_change(type))
-            book_prefetch_map(decoder->books, ids[orders++] = order_of(&messages[i]));
+            book_prefetch_map(decoder->books, ids[orders++] = order_of(&messages[n]));
         else if (type == 'A' || type == 'F')
-            book_prefetch_map(decoder->books, order_of(&messages[i]));
+            book_prefetch_map(decoder->books, order_of(&messages[n]));
     }
     for (unsigned i = 0; i < orders; i++)
         book_prefetch_order(decoder->books, ids[i]);
     for (unsigned i = 0; i < orders; i++)
         book_prefetch_queue(decoder->books, ids[i]);
     for (unsigned i = 0; i < n; i++)
-        apply(decoder, good[i]);
+        apply(decoder, &messages[i]);
+    if (n < count)
+        unreadable(decoder, &messages[n++]);
+    return n;
 }
 
 static void decode(struct decoder *decoder, const struct message *messages, unsigned count)
 {
-    for (; count > BATCH; messages += BATCH, count -= BATCH)
-        decode_batch(decoder, messages, BATCH);
-    decode_batch(decoder, messages, count);
+    while (count > 0) {
+        unsigned done = decode_batch(decoder, messages, count < BATCH ? count : BATCH);
+        messages += done;
+        count -= done;
+    }
 }
 
 static int open(struct decoder *decoder) { decoder->own = NULL; return 0; }
