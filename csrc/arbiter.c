@@ -226,6 +226,15 @@ static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
     return false;
 }
 
+/* Two copies of a message differ: the first stays, and who reads it is told. */
+static void mismatch(struct arbiter *arbiter, uint64_t sequence, uint64_t ts_recv)
+{
+    COUNT(arbiter, ab_mismatch, 1);
+    arbiter->ledger.mismatched++;
+    arbiter_flush(arbiter);
+    arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
+}
+
 /* A message below `expected`: a copy, or one that came after its gap was declared. */
 static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data, uint32_t len, uint64_t ts_recv)
 {
@@ -237,10 +246,16 @@ static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data,
     arbiter->ledger.duplicate++;
     if (past == NULL || !arbiter->config.compare || ((past->crc ^ crc32c(data, len)) & ~3u) == 0)
         return;
-    COUNT(arbiter, ab_mismatch, 1);
-    arbiter->ledger.mismatched++;
-    arbiter_flush(arbiter);
-    arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
+    mismatch(arbiter, sequence, ts_recv);
+}
+
+/* A copy of a message that waits for its turn. */
+static void again(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    const struct held *held = hold_get(&arbiter->hold, sequence);
+    arbiter->ledger.duplicate++;
+    if (arbiter->config.compare && (held->len != len || memcmp(hold_bytes(&arbiter->hold, held), data, len) != 0))
+        mismatch(arbiter, sequence, ts_recv);
 }
 
 /* The first copy of a sequence: did a line skip it? Then it is healed by this one; or, when it
@@ -300,7 +315,7 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
         }
     }
     if (rc == -EEXIST) {
-        arbiter->ledger.duplicate++;
+        again(arbiter, sequence, data, len, ts_recv);
         return;
     }
     first_copy(arbiter, line, sequence);

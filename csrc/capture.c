@@ -85,14 +85,16 @@ static int finish(struct capture *c, const struct packet *packets, int n, int rc
 }
 
 /* The record at `at`, with `left` bytes from there on; 1, or as in walk.h. */
-static inline int pcap_record(struct capture *c, const uint8_t *at, size_t left, struct packet *packet)
+static inline int pcap_record(struct capture *c, const uint8_t *at, size_t left,
+                              struct packet *packet)
 {
     if (left < PCAP_RECORD_HEADER)
         return walk_short(&c->info, &c->window, window_offset(&c->window), "record header");
     __builtin_prefetch(at + PREFETCH_AHEAD);
     uint32_t caplen = load32(at + 8, c->swap), wirelen = load32(at + 12, c->swap);
     if (caplen > c->caplen_max)
-        return walk_broken(&c->info, "record at offset %lu: captured length %u is above the limit of %u",
+        return walk_broken(&c->info,
+                           "record at offset %lu: captured length %u is above the limit of %u",
                            window_offset(&c->window), caplen, c->caplen_max);
     if (left - PCAP_RECORD_HEADER < caplen)
         return walk_short(&c->info, &c->window, window_offset(&c->window), "record");
@@ -165,10 +167,11 @@ static int format_open(struct capture *c)
     uint32_t magic = load32(c->window.at, 0);
     if (magic == PCAPNG_MAGIC)
         return pcapng_open(c);
-    c->swap = magic == __builtin_bswap32(PCAP_MAGIC_US) || magic == __builtin_bswap32(PCAP_MAGIC_NS);
+    uint32_t other = __builtin_bswap32(magic);
+    c->swap = other == PCAP_MAGIC_US || other == PCAP_MAGIC_NS;
     magic = load32(c->window.at, c->swap);
     if (magic != PCAP_MAGIC_US && magic != PCAP_MAGIC_NS)
-        return walk_broken(&c->info, "neither pcap nor pcapng (magic %08x)", load32(c->window.at, 0));
+        return walk_broken(&c->info, "neither pcap nor pcapng (magic %08x)", magic);
     return pcap_open(c, magic == PCAP_MAGIC_NS);
 }
 

@@ -31,6 +31,15 @@ static inline void book_failed(struct decoder *decoder, struct book *book, int c
         book->state |= BOOK_BROKEN;
 }
 
+/* A message that cannot be read may have changed `book`, or any if that is NULL. */
+static inline void doubt(struct decoder *decoder, struct book *book)
+{
+    if (!book)
+        decoder->gaps++;
+    else if (book->epoch == decoder->gaps)
+        book->state |= BOOK_BROKEN;
+}
+
 /* After a message changed a book: if its best prices or their sizes moved, emits EVENT_QUOTE
  * with the header fields of `cause` and counts a crossed book. */
 void emit_quote(struct decoder *decoder, struct book *book, const struct event *cause);

@@ -149,8 +149,6 @@ static void refill(struct engine *engine, struct lane *lane)
             lane->count = rc = i;
             lane->error = -ENODATA;
         }
-    if (rc > 0)
-        engine->counters.value[COUNT_frames_received] += (uint64_t)rc;
 }
 
 /* The lane whose next packet is the oldest; NULL when there is none now. */
@@ -219,6 +217,7 @@ static void take(struct engine *engine, struct lane *lane)
         engine->now = packet->ts_recv;
     if (engine->now / 1000 >= engine->deadline_us)
         clock_moved(engine, engine->now);
+    engine->counters.value[COUNT_frames_received]++;
     engine->counters.value[handle(engine, packet)]++;
 }
 
@@ -227,11 +226,12 @@ static uint64_t batch_of(const struct engine *engine, const struct lane *lane)
     return engine->config.batch_ns == 0 ? 0 : lane->packets[lane->at].ts_recv / engine->config.batch_ns;
 }
 
-static uint64_t written(const struct engine *engine)
+/* What feeds were given to write: it grows with the packet, not when a burst is decoded. */
+static uint64_t load(const struct engine *engine)
 {
     uint64_t records = 0;
     for (unsigned i = 0; i < engine->feeds_count; i++)
-        records += feed_counters(engine->feeds[i])->value[COUNT_events_written];
+        records += feed_load(engine->feeds[i]);
     return records;
 }
 
@@ -239,12 +239,12 @@ static uint64_t written(const struct engine *engine)
 static int take_batch(struct engine *engine)
 {
     struct lane *lane = next_lane(engine);
-    uint64_t batch = lane != NULL ? batch_of(engine, lane) : 0, before = written(engine);
+    uint64_t batch = lane != NULL ? batch_of(engine, lane) : 0, before = load(engine);
     uint32_t packets = 0;
     while (lane != NULL && batch_of(engine, lane) == batch && packets < engine->config.packets_max) {
         take(engine, lane);
         packets++;
-        if (written(engine) - before >= EVENTS_PER_STEP)
+        if (load(engine) - before >= EVENTS_PER_STEP)
             break;
         lane = next_lane(engine);
     }
@@ -281,7 +281,7 @@ static int finish(struct engine *engine)
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_finish(engine->feeds[i], engine->now);
     for (unsigned i = 0; i < engine->lanes_count; i++)
-        if (engine->lanes[i]->error != -ENODATA)
+        if (engine->lanes[i]->error != 0 && engine->lanes[i]->error != -ENODATA)
             rc = engine->lanes[i]->error;
     engine->finished = true;
     return rc;
@@ -293,11 +293,12 @@ int engine_step(struct engine *engine)
         return -ENODATA;
     if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < engine->reserve)
         return -EAGAIN;
+    bool stopped = atomic_load_explicit(&engine->stop, memory_order_relaxed);
     uint64_t begun = ticks_now();
-    int rc = take_batch(engine);
+    int rc = stopped ? 0 : take_batch(engine);
     flush(engine);
     note_times(engine, ticks_now() - begun, rc);
-    if (rc == 0 && ended(engine))
+    if (rc == 0 && (stopped || ended(engine)))
         rc = finish(engine);
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_sync(engine->feeds[i]);

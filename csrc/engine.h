@@ -9,14 +9,14 @@ enum { SOURCES_MAX = 8, ROUTES_MAX = 16 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
-enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3, EVENTS_PER_STEP = 8192 };
+enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_STEP = 8192 };
 
 struct engine_config {
     int32_t checksum_policy;    /* enum checksum_policy */
     uint32_t burst;             /* packets asked for at once, 1..BURST_MAX */
     /* A step ends at a packet boundary that depends on the input alone: where the record clock
-     * enters another interval of batch_ns (0: never), after packets_max packets, or when it has
-     * written EVENTS_PER_STEP records. */
+     * enters another interval of batch_ns (0: never), after packets_max packets, or when the
+     * messages it delivered may write EVENTS_PER_STEP records (see feed_load). */
     uint64_t batch_ns;
     uint32_t packets_max;
     /* 1: a step does not begin before the ring has room for all it may write, so that no
@@ -47,7 +47,8 @@ uint64_t engine_reserve(const struct engine *engine);
 int engine_step(struct engine *engine);
 /* Steps until engine_stop() or the end; idle polls spin. Returns as engine_step, 0 if stopped. */
 int engine_run(struct engine *engine);
-void engine_stop(struct engine *engine);        /* from any thread or signal handler */
+/* From any thread or signal handler. A later step ends the run as if every source had ended. */
+void engine_stop(struct engine *engine);
 int engine_source_error(const struct engine *engine, int source);
 uint64_t engine_now(const struct engine *engine);   /* record clock: ts_recv of the newest packet */
 const struct counters *engine_counters(const struct engine *engine);

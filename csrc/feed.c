@@ -30,6 +30,7 @@ struct feed {
     uint64_t sessions;                  /* ever begun */
     uint64_t restart_send;              /* send time of the packet that restarted the stream */
     uint64_t last_us;                   /* record clock of the newest packet */
+    uint64_t breaks;                    /* records of sessions and gaps */
     uint64_t decode_ticks, decoded;     /* spent in the decoder, and on how many messages */
     struct ledger closed[SESSIONS_KEPT];
     struct ledger total;                /* of closed sessions: only its counts are used */
@@ -43,6 +44,7 @@ static void emit_break(struct feed *feed, int kind, uint64_t sequence, uint64_t 
     struct event event = { .kind = (uint8_t)kind, .flags = (uint16_t)(FLAG_LAST | flags), .sequence = sequence,
                            .ts_recv = ts_recv, .price = INT64_MAX, .order_id = number };
     emit(&feed->decoder, &event);
+    feed->breaks++;
 }
 
 static void tap_messages(struct tap *tap, const struct message *messages, unsigned count, uint64_t session)
@@ -289,6 +291,11 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
 
 void feed_clock(struct feed *feed, uint64_t ts_recv) { arbiter_clock(feed->arbiter, ts_recv); }
 uint64_t feed_deadline_us(const struct feed *feed) { return arbiter_deadline_us(feed->arbiter); }
+uint64_t feed_load(const struct feed *feed)
+{
+    return EVENTS_PER_MESSAGE * (feed->total.delivered + arbiter_ledger(feed->arbiter)->delivered) + feed->breaks;
+}
+
 void feed_flush(struct feed *feed) { arbiter_flush(feed->arbiter); }
 
 void feed_finish(struct feed *feed, uint64_t ts_recv)

@@ -5,6 +5,7 @@
 /* One feed: the lines, session, arbiter, decoder and books of one sequence of messages. */
 
 enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SESSIONS_LEFT = 4, SOURCES_ALLOWED = 4 };
+enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best prices */
 
 struct address {            /* of a line, or of an allowed sender */
     uint8_t bytes[16];
@@ -40,6 +41,9 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
 void feed_clock(struct feed *feed, uint64_t ts_recv);
 uint64_t feed_deadline_us(const struct feed *feed);
 void feed_flush(struct feed *feed);     /* before the source's bytes go away */
+/* Records that the messages and breaks so far may write at most, in every session. It grows when
+ * a packet is taken, flushed or not, so it is a function of the input alone. */
+uint64_t feed_load(const struct feed *feed);
 void feed_finish(struct feed *feed, uint64_t ts_recv);
 void feed_sync(struct feed *feed);      /* brings counters and the running ledger up to date */
 /* Ticks spent in the decoder since the last call, and the messages that took them. */

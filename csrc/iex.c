@@ -4,6 +4,7 @@
 #include "wire/iextp.h"
 #include "wire/read.h"
 #include <errno.h>
+#include <stddef.h>
 #include <sys/random.h>
 
 /* The meaning of IEX TOPS 1.6 and DEEP 1.0. Instruments are named by symbol; each gets an
@@ -235,12 +236,25 @@ static void apply(struct decoder *decoder, const struct message *message)
     apply_to(decoder, message, book, instrument);
 }
 
+/* Shorter than its type: what it did to a level is not known. */
+static void unreadable(struct decoder *decoder, const struct message *message)
+{
+    enum { TO_SYMBOL = offsetof(struct iex_buy_level_update, size) };
+    uint8_t type = message->len > 0 ? message->data[0] : '8';
+    if (type != '8' && type != '5' && type != 'Q')
+        return;
+    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_index(decoder->own, AS(security_event, message)->symbol);
+    doubt(decoder, instrument == 0 ? NULL : book_of(decoder->books, instrument));
+}
+
 /* A message may be longer than its struct: IEX grows messages at their end. */
 static void decode(struct decoder *decoder, const struct message *messages, unsigned count, const uint8_t *length_of)
 {
     for (unsigned i = 0; i < count; i++)
         if (message_accept(decoder, &messages[i], length_of, 1))
             apply(decoder, &messages[i]);
+        else
+            unreadable(decoder, &messages[i]);
 }
 
 static void tops16_decode(struct decoder *decoder, const struct message *messages, unsigned count)

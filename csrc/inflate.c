@@ -5,6 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* zstd: the workspace holds the largest window that the zstd tool itself decodes without
  * being told (2^27). Pages that a smaller window leaves untouched are never backed.
@@ -81,7 +82,9 @@ static void zstd_turn(struct inflater *f, const uint8_t *end, ZSTD_outBuffer *to
     ZSTD_inBuffer in = { f->in, left < f->hint ? left : f->hint, 0 };
     size_t rc = ZSTD_decompressStream(f->zstd, to, &in);
     f->in += in.pos;
-    if (ZSTD_isError(rc)) {
+    if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge) {
+        stop(f, "the zstd stream needs a window above 128 MiB", 0);
+    } else if (ZSTD_isError(rc)) {
         stop(f, "the zstd stream is corrupted", 0);
     } else if (in.pos == 0 && to->pos == before) {  /* no input left, nothing held back */
         stop(f, f->inside ? "the zstd stream is cut" : NULL, f->inside);

@@ -246,17 +246,10 @@ static void trading_action(struct decoder *decoder, const struct message *messag
     emit_plain(decoder, &event);
 }
 
-static void info(struct decoder *decoder, const struct message *message)
+static void tell(struct decoder *decoder, const struct message *message, uint8_t kind, char code)
 {
-    struct event event = event_of(decoder, message, EVENT_INFO);
-    event.aux = message->data[0];
-    emit_plain(decoder, &event);
-}
-
-static void system_event(struct decoder *decoder, const struct message *message)
-{
-    struct event event = event_of(decoder, message, EVENT_SYSTEM);
-    event.aux = (uint8_t)AS(system_event, message)->event_code;
+    struct event event = event_of(decoder, message, kind);
+    event.aux = (uint8_t)code;
     emit_plain(decoder, &event);
 }
 
@@ -295,47 +288,75 @@ static void apply(struct decoder *decoder, const struct message *message)
     case 'I': noii(decoder, message); break;
     case 'R': directory(decoder, message); break;
     case 'H': trading_action(decoder, message); break;
-    case 'S': system_event(decoder, message); break;
-    default: info(decoder, message); break;
+    case 'S': tell(decoder, message, EVENT_SYSTEM, AS(system_event, message)->event_code); break;
+    default: tell(decoder, message, EVENT_INFO, (char)type); break;
     }
+}
+
+/* A book is two lines: its levels and its announced top. */
+static void prefetch_book(struct decoder *decoder, const struct message *message)
+{
+    const char *book = (const char *)book_of(decoder->books, rd_be16(AS(header, message)->locate));
+    __builtin_prefetch(book, 1);
+    __builtin_prefetch(book + 64, 1);
 }
 
 /* The order's reference is the first field of all messages about orders. */
-static int names_order(uint8_t type)
+static uint64_t order_of(const struct message *message)
 {
-    switch (type) {
-    case 'A': case 'F': case 'E': case 'C': case 'X': case 'D': case 'U': return 1;
-    default: return 0;
-    }
+    return rd_be64(AS(order_delete, message)->order_reference);
 }
 
-/* Three passes, so that the memory of one message is fetched while others are worked on:
- * map lines, then the orders these lead to, then the changes in order. */
-static void decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
+/* Does it change an order that should be live? */
+static int is_change(uint8_t type)
 {
-    const struct message *good[BATCH];
+    return type == 'E' || type == 'C' || type == 'X' || type == 'D' || type == 'U';
+}
+
+/* Of a wrong length: what it did to an order or to a directory is not known. */
+static void unreadable(struct decoder *decoder, const struct message *message)
+{
+    enum { TYPE_AND_LOCATE = 3 };
+    uint8_t type = message->len > 0 ? message->data[0] : 'A';
+    if (type != 'A' && type != 'F' && type != 'R' && !is_change(type))
+        return;
+    doubt(decoder, message->len < TYPE_AND_LOCATE ? NULL
+          : book_of(decoder->books, rd_be16(AS(header, message)->locate)));
+}
+
+/* Four passes, so that the memory of one message is fetched while others are worked on: its
+ * book and map line, the order these lead to, that order's level and queue, then the change.
+ * Ends at a message that cannot be read, so that its doubt comes in turn; returns how many. */
+static unsigned decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
+{
     uint64_t ids[BATCH];
     unsigned n = 0, orders = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!message_accept(decoder, &messages[i], length_of, 0))
-            continue;
-        good[n++] = &messages[i];
-        if (names_order(messages[i].data[0])) {
-            ids[orders] = rd_be64(AS(order_delete, &messages[i])->order_reference);
-            book_prefetch_map(decoder->books, ids[orders++]);
-        }
+    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++) {
+        uint8_t type = messages[n].data[0];
+        prefetch_book(decoder, &messages[n]);
+        if (is_change(type))
+            book_prefetch_map(decoder->books, ids[orders++] = order_of(&messages[n]));
+        else if (type == 'A' || type == 'F')
+            book_prefetch_map(decoder->books, order_of(&messages[n]));
     }
     for (unsigned i = 0; i < orders; i++)
         book_prefetch_order(decoder->books, ids[i]);
+    for (unsigned i = 0; i < orders; i++)
+        book_prefetch_queue(decoder->books, ids[i]);
     for (unsigned i = 0; i < n; i++)
-        apply(decoder, good[i]);
+        apply(decoder, &messages[i]);
+    if (n < count)
+        unreadable(decoder, &messages[n++]);
+    return n;
 }
 
 static void decode(struct decoder *decoder, const struct message *messages, unsigned count)
 {
-    for (; count > BATCH; messages += BATCH, count -= BATCH)
-        decode_batch(decoder, messages, BATCH);
-    decode_batch(decoder, messages, count);
+    while (count > 0) {
+        unsigned done = decode_batch(decoder, messages, count < BATCH ? count : BATCH);
+        messages += done;
+        count -= done;
+    }
 }
 
 static int open(struct decoder *decoder) { decoder->own = NULL; return 0; }

@@ -6,9 +6,9 @@
 /* Order ids of a venue are nearly sequential and the recent ones are hot, so a hash of the whole
  * id, which puts every order on a cache line of its own, wastes what the venue gives. Here four
  * consecutive ids share a 64-byte line of eight slots: the hash is of id / 4, the slot preferred
- * is id % 8. Three adds out of four find their line in the cache, and so does most of what
- * happens to a recent order. Measured, prefetched in batches, a million orders: a quarter less
- * time than the hash of the whole id; eight ids a line spill too often to gain more.
+ * is id % 8. With a million live orders, half of what happens among the latest 2 %, and 1 MB of
+ * cache for the map, a lookup misses 0.53 lines; 0.91 when the whole id is hashed. Eight ids a
+ * line would make it 0.48, but fill lines so often that spilling costs more than that.
  *
  * Open addressing by lines. An entry lives in the first line, from its home on, that had a free
  * slot when it came; a search ends at the first line that has one. The invariant is: every line

@@ -94,7 +94,8 @@ static int read_options(struct interface *f, const struct block *b, uint32_t at)
 static int read_interface(struct pcapng *ng, struct capture_info *info, const struct block *b)
 {
     if (b->total < 20 || ng->interfaces == INTERFACES_MAX)
-        return walk_broken(info, "block at offset %lu: interface block too short, or more than %d of them",
+        return walk_broken(info,
+                           "block at offset %lu: interface block too short, or above %d of them",
                            b->offset, INTERFACES_MAX);
     struct interface f = { .link = field16(b, 8), .snaplen = field32(b, 12) };
     f.caplen_max = caplen_limit(f.snaplen);
@@ -126,14 +127,15 @@ static int read_frame(struct pcapng *ng, struct capture_info *info, const struct
                       uint32_t id, struct packet *packet)
 {
     if (id >= (uint32_t)ng->interfaces)
-        return walk_broken(info, "block at offset %lu: interface %u is not described", b->offset, id);
+        return walk_broken(info, "block at offset %lu: interface %u is not described",
+                           b->offset, id);
     const struct interface *f = &ng->interface[id];
     uint32_t caplen = field32(b, 20), wirelen = field32(b, 24);
     if (caplen > f->caplen_max)
         return walk_broken(info, "block at offset %lu: captured length %u is above the limit of %u",
                            b->offset, caplen, f->caplen_max);
     if (((caplen + 3) & ~3u) > b->total - 28 - TAIL)
-        return walk_broken(info, "block at offset %lu: captured length %u is beyond the block of %u",
+        return walk_broken(info, "block at offset %lu: captured length %u exceeds the block of %u",
                            b->offset, caplen, b->total);
     *packet = (struct packet){
         .data = b->at + 28, .ts_recv = ns_of(f, (uint64_t)field32(b, 12) << 32 | field32(b, 16)),
@@ -153,7 +155,7 @@ static int read_simple(struct pcapng *ng, struct capture_info *info, const struc
     uint32_t wirelen = field32(b, 8);
     uint32_t caplen = f->snaplen != 0 && wirelen > f->snaplen ? f->snaplen : wirelen;
     if (caplen > b->total - 12 - TAIL || caplen > CAPLEN_MAX)
-        return walk_broken(info, "block at offset %lu: captured length %u is beyond the block of %u",
+        return walk_broken(info, "block at offset %lu: captured length %u exceeds the block of %u",
                            b->offset, caplen, b->total);
     *packet = (struct packet){
         .data = b->at + 12, .caplen = caplen, .wirelen = wirelen, .link = f->link,
@@ -177,7 +179,8 @@ static int read_block(struct pcapng *ng, struct capture_info *info, const struct
 
 static int tail_mismatch(struct capture_info *info, uint64_t offset, uint32_t total, uint32_t tail)
 {
-    return walk_broken(info, "block at offset %lu: length %u, but %u at its end", offset, total, tail);
+    return walk_broken(info, "block at offset %lu: length %u, but %u at its end",
+                       offset, total, tail);
 }
 
 /* One step through a block that is passed over; only its trailing length is looked at. */
@@ -211,7 +214,8 @@ static int section_order(const uint8_t *at, int swap)
     return load32(at + HEAD, 0) == MAGIC ? 0 : load32(at + HEAD, 1) == MAGIC ? 1 : -1;
 }
 
-int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info, struct packet *packet)
+int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info,
+                struct packet *packet)
 {
     if (ng->skip != 0)
         return skip_block(ng, w, info);

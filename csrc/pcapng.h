@@ -25,4 +25,5 @@ struct pcapng {
     struct interface interface[INTERFACES_MAX];
 };
 
-int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info, struct packet *packet);
+int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info,
+                struct packet *packet);

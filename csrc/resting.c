@@ -12,7 +12,7 @@ int resting_create(struct resting_pool *pool, uint32_t orders_max)
         return -EINVAL;
     pool->orders_max = orders_max;
     pool->orders = calloc((size_t)orders_max + 1, sizeof *pool->orders);
-    return pool->orders ? id_map_create(&pool->ids, orders_max) : -ENOMEM;
+    return pool->orders ? id_map_create(&pool->ids, orders_max + 1) : -ENOMEM;
 }
 
 void resting_destroy(struct resting_pool *pool)

@@ -41,4 +41,5 @@ __attribute__((format(printf, 2, 3)))
 int walk_broken(struct capture_info *info, const char *format, ...);
 
 /* For when fewer bytes are left than `what`, begun at `offset`, needs. */
-int walk_short(struct capture_info *info, const struct window *w, uint64_t offset, const char *what);
+int walk_short(struct capture_info *info, const struct window *w, uint64_t offset,
+               const char *what);

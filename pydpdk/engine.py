@@ -14,7 +14,7 @@ from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.book import Books
 from pydpdk.errors import UsageError, check
-from pydpdk.feed import Feed
+from pydpdk.feed import Endpoint, Feed
 from pydpdk.ring import Ring
 from pydpdk.source import Source
 
@@ -164,11 +164,9 @@ class Engine:
             raise UsageError(f"checksum policy {checksum!r}: one of {', '.join(CHECKSUMS)}")
         if batch_us < 0 or packets_max < 1:
             raise UsageError("batch_us must be >= 0 and packets_max >= 1")
-        for feed in feeds:
-            if not feed.lines:
-                raise UsageError(
-                    f"feed {feed.protocol}: no lines; give {feed.protocol}@ADDRESS:PORT"
-                )
+        _check_feeds(feeds)
+        if len(sources) > lib.SOURCES_MAX:
+            raise UsageError(f"{len(sources)} sources: at most {lib.SOURCES_MAX}")
         self._stack = ExitStack()
         self.sources = [self._stack.enter_context(source) for source in sources]
         reserve = (
@@ -220,7 +218,10 @@ class Engine:
         return int(lib.engine_run(self.pointer))
 
     def stop(self) -> None:
-        """Makes run() return after its current batch; safe from any thread or signal handler."""
+        """Makes run() return after its current batch; safe from any thread or signal handler.
+
+        The next step() ends the run: what is open is declared, and every account closes.
+        """
         lib.engine_stop(self.pointer)
 
     @property
@@ -266,6 +267,20 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_feeds(feeds: Sequence[Feed]) -> None:
+    """Every feed has lines, and every line belongs to one feed."""
+    if len(feeds) > lib.FEEDS_MAX:
+        raise UsageError(f"{len(feeds)} feeds: at most {lib.FEEDS_MAX}")
+    taken: set[Endpoint] = set()
+    for feed in feeds:
+        if not feed.lines:
+            raise UsageError(f"feed {feed.protocol}: no lines; give {feed.protocol}@ADDRESS:PORT")
+        for line in feed.lines:
+            if line in taken:
+                raise UsageError(f"feed {feed}: {line} is a line already; each is named once")
+            taken.add(line)
 
 
 def percentiles(hist: Any) -> dict[str, int]:

@@ -36,19 +36,18 @@ def export(
     *,
     depth: int = 10,
     progress: Callable[[int], None] = lambda frames: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> dict[Path, int]:
     """Replay ``engine`` and write ``what``; returns rows by file written."""
     if what == "messages":
         tables = {
             path.with_name(f"{path.stem}.{name}{path.suffix}"): table
-            for name, table in messages(engine, progress, stop).items()
+            for name, table in messages(engine, progress).items()
         }
     else:
         parts: list[Array] = []
         keep = (lambda events: parts.append(events.copy())) if what == "events" else None
         with Lockstep(engine, on_events=keep) as lockstep:
-            lockstep.run(lambda frames, now: progress(frames), stop)
+            lockstep.run(lambda frames, now: progress(frames))
         tables = {path: _joined(parts) if what == "events" else books(engine, depth)}
     for target, table in tables.items():
         write(target, table)
@@ -59,10 +58,11 @@ def _joined(parts: list[Array]) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0, layout.dtype("event"))
 
 
-def messages(
-    engine: Engine, progress: Callable[[int], None], stop: Callable[[], bool]
-) -> dict[str, Array]:
-    """Delivered messages by name: ``sequence``, ``ts_recv``, the fields of the venue's struct."""
+def messages(engine: Engine, progress: Callable[[int], None]) -> dict[str, Array]:
+    """Delivered messages by name: ``sequence``, ``ts_recv``, the fields of the venue's struct.
+
+    Fields are plain columns (layout.values): prices in 1e-9, times in ns; ``type`` is a letter.
+    """
     feed = engine.feeds[0]
     types = layout.messages(feed.spec.protocol)
     buffer = np.zeros(TAP_BYTES, np.uint8)
@@ -73,7 +73,7 @@ def messages(
     found: dict[str, list[Array]] = {}
     with Lockstep(engine) as lockstep:
         more = True
-        while more and not stop():
+        while more:
             more = lockstep.cycle()
             if tap.used > TAP_BYTES // 2 or not more:
                 _sort_out(buffer[: tap.used], types, found)
@@ -97,15 +97,16 @@ def _sort_out(tapped: Array, types: dict[str, Any], found: dict[str, list[Array]
         rows = at[(kinds == ord(letter)) & (lengths == kind.length)]
         if not len(rows):
             continue
-        table = np.zeros(len(rows), _with_record(kind.dtype))
-        records, bodies = (
-            _gather(tapped, rows, head),
-            _gather(tapped, rows + head.itemsize, kind.dtype),
-        )
-        table["sequence"], table["ts_recv"] = records["sequence"], records["ts_recv"]
-        for name in kind.dtype.names:
-            table[name] = bodies[name]
-        found.setdefault(kind.name, []).append(table)
+        records = _gather(tapped, rows, head)
+        bodies = _gather(tapped, rows + head.itemsize, kind.dtype)
+        found.setdefault(kind.name, []).append(
+            _table({
+                "sequence": records["sequence"],
+                "ts_recv": records["ts_recv"],
+                **layout.values(kind.struct, bodies),
+                "type": np.full(len(rows), letter, "S1"),
+            })
+        )  # fmt: skip
 
 
 def _gather(data: Array, at: Array, kind: np.dtype[Any]) -> Array:
@@ -113,15 +114,12 @@ def _gather(data: Array, at: Array, kind: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(data[index]).view(kind)[:, 0]
 
 
-def _with_record(kind: np.dtype[Any]) -> np.dtype[Any]:
-    fields: Any = kind.fields or {}
-    return np.dtype(
-        [
-            ("sequence", "u8"),
-            ("ts_recv", "u8"),
-            *((name, fields[name][0]) for name in kind.names or ()),
-        ]
-    )
+def _table(columns: dict[str, Array]) -> Array:
+    rows = len(next(iter(columns.values())))
+    table = np.zeros(rows, [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        table[name] = column
+    return table
 
 
 LEVEL = np.dtype(
@@ -166,12 +164,8 @@ def write(path: Path, table: Array) -> None:
 
 
 def _columns(table: Array) -> dict[str, Array]:
-    """Native, contiguous columns; the same bytes under two names of a union are both given."""
-    columns = {}
-    for name in table.dtype.names or ():
-        column = np.ascontiguousarray(table[name])
-        columns[name] = column.astype(column.dtype.newbyteorder("="))
-    return columns
+    """Contiguous columns; the same bytes under two names of a union are both given."""
+    return {name: np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
 
 
 def _write_npy(path: Path, table: Array) -> None:

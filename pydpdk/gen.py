@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import tee
+from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def generate(
     ``progress`` is told the messages so far. Raises UsageError before it writes.
     """
     _check(lines, loss=loss, dup=dup, reorder=reorder)
+    if not (isfinite(skew_us) and isfinite(jitter_us)):
+        raise UsageError(f"skew_us is {skew_us}, jitter_us {jitter_us}: both must be finite")
     start_ns = epoch_ns(start) if isinstance(start, str) else start
     market = Market(seed, instruments, messages, start_ns, live_orders=live_orders, rate=rate)
     late_us = {"A": max(-skew_us, 0.0), "B": max(skew_us, 0.0)}

@@ -20,13 +20,17 @@ from pydpdk import counters
 from pydpdk._core import lib
 from pydpdk.engine import AGAIN, STAGES, Engine, new_hist, percentiles
 from pydpdk.errors import DataError
-from pydpdk.layout import UNDEF_PRICE, dtype
+from pydpdk.layout import UNDEF_PRICE
+from pydpdk.record import EVENT, Events
 from pydpdk.ring import Reader, Ring
 from pydpdk.risk import REJECTS, Risk
 from pydpdk.stage import Runner, Stage
 from pydpdk.venue import SimVenue
 
 REPORT_SLOTS = 1 << 16
+PATIENCE = 0.05  # seconds that a paced replay sleeps before it looks whether to stop
+RAW = np.dtype((np.void, EVENT.itemsize))
+NO_EVENTS: Events = np.zeros(0, EVENT)
 Progress = Callable[[int, int], None]
 
 
@@ -48,7 +52,7 @@ class Fills:
     count: int = 0
     shares: int = 0
 
-    def add(self, fills: np.ndarray[Any, Any]) -> None:
+    def add(self, fills: Events) -> None:
         """Book EVENT_FILL records."""
         rows = zip(
             *(fills[name].tolist() for name in ("instrument_id", "side", "price", "size")),
@@ -82,7 +86,7 @@ class Lockstep:
         trading: Trading | None = None,
         *,
         speed: float = 0.0,
-        on_events: Callable[[np.ndarray[Any, Any]], None] | None = None,
+        on_events: Callable[[Events], None] | None = None,
     ) -> None:
         assert engine.ring is not None
         self.engine = engine
@@ -91,7 +95,7 @@ class Lockstep:
         self.on_events = on_events
         self.fills = Fills()
         self.events_read = 0
-        self.records: dict[str, list[np.ndarray[Any, Any]]] = {"sent": [], "reports": []}
+        self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
         self.hists = {name: new_hist() for name in ("ring", "stage", "risk", "tick_to_order")}
         self._pace: tuple[int, int] | None = None
         self._stack = ExitStack()
@@ -100,14 +104,14 @@ class Lockstep:
             self._open_trading(trading)
 
     def _open_trading(self, trading: Trading) -> None:
-        reports = self._stack.enter_context(Ring(REPORT_SLOTS, clock="capture"))
-        self._reports = self._stack.enter_context(Reader(fd=reports.fd, from_start=True))
-        self._venue = self._stack.enter_context(SimVenue(reports, orders_max=trading.orders_max))
+        ring = self._stack.enter_context(Ring(REPORT_SLOTS, clock="capture"))
+        self._reports = self._stack.enter_context(Reader(fd=ring.fd, from_start=True))
+        self._venue = self._stack.enter_context(SimVenue(ring, orders_max=trading.orders_max))
         for feed in self.engine.feeds:
             self._venue.books(feed.index, feed.books.pointer)
             trading.risk.books(feed.index, lib.books_all(feed.books.pointer), feed.gaps_pointer)
         self._runner = Runner(trading.stage)
-        self._rejects = np.zeros(0, dtype("event"))
+        self._rejects = NO_EVENTS
 
     def run(self, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> None:
         """To the end of every source, or until ``stop()``.
@@ -115,7 +119,9 @@ class Lockstep:
         ``progress(frames, now)`` is called about ten times a second.
         """
         due = 0.0
-        while self.cycle() and not (stop and stop()):
+        while self.cycle(stop):
+            if stop and stop():
+                self.engine.stop()
             if progress and time.monotonic() >= due:
                 progress(self.engine.counters()["frames_received"], self.engine.now)
                 due = time.monotonic() + 0.1
@@ -123,13 +129,16 @@ class Lockstep:
         if progress:
             progress(self.engine.counters()["frames_received"], self.engine.now)
 
-    def cycle(self) -> bool:
-        """One engine step and all that follows from it; False after the last."""
+    def cycle(self, stop: Callable[[], bool] | None = None) -> bool:
+        """One engine step and all that follows from it; False after the last.
+
+        ``stop()`` ends a wait for the capture's pace.
+        """
         begun = time.perf_counter_ns()
         rc = self.engine.step()
         if rc == AGAIN:
             raise DataError("a reader of the ring does not keep up with a lockstep replay")
-        self._keep_pace()
+        self._keep_pace(stop)
         while True:
             read = time.perf_counter_ns()
             events = self._reader.batch(self._reader.slots)
@@ -144,48 +153,48 @@ class Lockstep:
             self._reader.release()
         return rc >= 0
 
-    def _trade(self, trading: Trading, events: np.ndarray[Any, Any], begun: int) -> None:
+    def _trade(self, trading: Trading, events: Events, begun: int) -> None:
         self._venue.market(events)
         trading.risk.on_market(events)
         now = self.engine.now
         reports = self._take_reports(trading)
         clock = time.perf_counter_ns()
-        orders = self._runner.run(reports, now).copy() if len(reports) else reports
-        issued = self._runner.run(events, now)
-        orders = np.concatenate([orders, issued]) if len(orders) else issued.copy()
+        answers = self._runner.run(reports, now).copy() if len(reports) else NO_EVENTS
+        orders = join([answers, self._runner.run(events, now)])
         done = time.perf_counter_ns()
         lib.hist_add(self.hists["stage"], done - clock, 1)
         if not len(orders):
             return
-        approved, self._rejects = trading.risk.pass_orders(orders, now)
+        # Whole microseconds: a source that cuts its stamps must not move the rate's window.
+        approved, self._rejects = trading.risk.pass_orders(orders, now - now % 1000)
         passed = time.perf_counter_ns()
         lib.hist_add(self.hists["risk"], (passed - done) // len(orders), len(orders))
         lib.hist_add(self.hists["tick_to_order"], passed - begun, 1)
         self.records["sent"].append(orders)
         self._venue.orders(approved, now)
 
-    def _take_reports(self, trading: Trading) -> np.ndarray[Any, Any]:
+    def _take_reports(self, trading: Trading) -> Events:
         """Reports since the last cycle: risk's rejects, then the venue's."""
-        from_venue = self._reports.batch(REPORT_SLOTS).copy()
+        from_venue, rejects = self._reports.batch(REPORT_SLOTS), self._rejects
+        self._rejects = NO_EVENTS
+        if not len(from_venue) and not len(rejects):
+            return NO_EVENTS
+        reports = join([rejects, from_venue])
+        trading.risk.on_reports(from_venue)
+        self.fills.add(from_venue[from_venue["kind"] == lib.EVENT_FILL])
         self._reports.release()
-        if len(from_venue):
-            trading.risk.on_reports(from_venue)
-            self.fills.add(from_venue[from_venue["kind"] == lib.EVENT_FILL])
-        reports = np.concatenate([self._rejects, from_venue])
-        self._rejects = self._rejects[:0]
-        if len(reports):
-            self.records["reports"].append(reports)
+        self.records["reports"].append(reports)
         return reports
 
-    def _keep_pace(self) -> None:
+    def _keep_pace(self, stop: Callable[[], bool] | None) -> None:
         if not self.speed or not self.engine.now:
             return
         if self._pace is None:
             self._pace = (time.monotonic_ns(), self.engine.now)
         began, first = self._pace
-        ahead = (self.engine.now - first) / self.speed - (time.monotonic_ns() - began)
-        if ahead > 0:
-            time.sleep(ahead / 1e9)
+        due = began + (self.engine.now - first) / self.speed
+        while (ahead := due - time.monotonic_ns()) > 0 and not (stop and stop()):
+            time.sleep(min(ahead / 1e9, PATIENCE))
 
     def _finish(self) -> None:
         """Take what the last cycle left behind: its reports are counted, not traded on."""
@@ -232,7 +241,7 @@ class Lockstep:
     def _orders_result(self) -> dict[str, Any]:
         if not self.trading:
             return {"sent": 0, "rejected": {}, "filled": 0}
-        sent, reports = (_joined(self.records[name]) for name in ("sent", "reports"))
+        sent, reports = (join(self.records[name]) for name in ("sent", "reports"))
         kinds = {
             name: int(np.count_nonzero(reports["kind"] == kind))
             for name, kind in (
@@ -259,8 +268,10 @@ class Lockstep:
         return sum(sides) // len(sides) if sides else None
 
 
-def _joined(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    return np.concatenate(arrays) if arrays else np.zeros(0, dtype("event"))
+def join(arrays: list[Events]) -> Events:
+    """Event arrays in one, copied. As bytes: numpy would compare every field's type first."""
+    parts = [array.view(RAW) for array in arrays]
+    return np.concatenate(parts).view(EVENT) if parts else NO_EVENTS
 
 
 def _added(counts: Any) -> dict[str, int]:
@@ -308,5 +319,7 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
         totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
     )
     events = totals["events_written"] - events_read
-    ledger = sum(abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions)
+    ledger: int = sum(
+        abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions
+    )
     return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger

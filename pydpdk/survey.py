@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,12 @@ class Survey:
         """Streams that speak ``protocol``."""
         return [stream for stream in self.streams if stream.protocol == protocol]
 
+    def contents(self) -> str:
+        """Destinations and what they speak, the first few of them, on one line."""
+        told = [f"{s.endpoint} ({s.protocol or s.framing})" for s in self.streams[:8]]
+        more = len(self.streams) - len(told)
+        return ", ".join(told + [f"{more} more"] * (more > 0)) or "no UDP"
+
 
 def survey(source: Source, progress: Callable[[int], None] | None = None) -> Survey:
     """Read ``source`` to its end. ``progress`` is called with the frames read so far."""
@@ -81,6 +87,7 @@ def _stream(stream: Any) -> Stream:
     address = ipaddress.ip_address(bytes(ffi.buffer(stream.dst, stream.addr_len)))
     raw = bytes(ffi.buffer(stream.session, lib.SESSION_ID))
     mold = stream.framing == lib.FRAMING_MOLDUDP64
+    session = raw.rstrip(b" \0").decode("latin-1") if mold else raw[:8].hex()
     names = (
         "packets",
         "bytes",
@@ -100,7 +107,7 @@ def _stream(stream: Any) -> Stream:
         endpoint=Endpoint(str(address), stream.port),
         framing=FRAMINGS[stream.framing],
         protocol=_protocol(stream),
-        session=raw.rstrip(b" \0").decode("latin-1") if mold else raw[:8].hex(),
+        session="" if stream.framing == lib.FRAMING_UNKNOWN else session,
         vlan=stream.vlan,
         fields={name: getattr(stream, name) for name in names},
     )
@@ -121,15 +128,36 @@ def _protocol(stream: Any) -> str | None:
     return None
 
 
+def joined(surveys: Sequence[Survey]) -> Survey:
+    """Several captures as one: the earliest stream of each destination, in order of time."""
+    first: dict[Endpoint, Stream] = {}
+    streams = (stream for found in surveys for stream in found.streams)
+    for stream in sorted(streams, key=lambda stream: stream.fields["ts_first"]):
+        first.setdefault(stream.endpoint, stream)
+    return replace(
+        surveys[0],
+        streams=tuple(first.values()),
+        ts_first=min((found.ts_first for found in surveys if found.ts_first), default=0),
+        ts_last=max(found.ts_last for found in surveys),
+    )
+
+
+def check_lines(feed: Feed, found: Survey) -> None:
+    """Refuse lines of which a capture has none: it would be replayed into nothing."""
+    seen = {stream.endpoint for stream in found.streams}
+    if feed.lines and not seen.intersection(feed.lines) and not found.streams_lost:
+        raise DataError(f"nothing for {feed} in this capture; it has: {found.contents()}")
+
+
 def resolve(feed: Feed, found: Survey) -> Feed:
     """``feed`` with what a capture can tell: its lines when none were named, its midnight."""
     lines = feed.lines
     if not lines:
-        streams = [s for s in found.candidates(feed.protocol) if s.fields["messages"]]
+        candidates = found.candidates(feed.protocol)
+        streams = [s for s in candidates if s.fields["messages"]] or candidates
         if not streams:
-            seen = ", ".join(f"{s.endpoint} ({s.protocol or s.framing})" for s in found.streams)
             raise DataError(
-                f"no {feed.protocol} stream in this capture; it has: {seen or 'no UDP'}"
+                f"no {feed.protocol} stream in this capture; it has: {found.contents()}"
             )
         if len(streams) > lib.LINES_MAX or len({s.session for s in streams}) > 1:
             choices = "\n".join(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from pydpdk._core import ffi, lib
 
 from pydpdk import counters
+from pydpdk._core import ffi, lib
 from pydpdk.errors import check
 from pydpdk.ring import EVENT, Reader, Ring
 

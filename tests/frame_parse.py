@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pydpdk._core import ffi, lib
 from scapy.packet import Packet
+
+from pydpdk._core import ffi, lib
 
 
 class Datagram(NamedTuple):

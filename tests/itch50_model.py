@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from pydpdk._core import lib
-
 from tests.itch50_spec import unpack
 
 UNDEF = 2**63 - 1

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
 from pydpdk import counters
+from pydpdk._core import ffi, lib
 
 US = 1000
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.book import ASK, BID, Books, Queue, Top
 from pydpdk.errors import CoreError, UsageError
 from pydpdk.layout import UNDEF_PRICE
@@ -107,28 +107,30 @@ IDS = {
     "random": lambda i: random.Random(i).getrandbits(64),
 }
 SIDES = st.sampled_from([BID, ASK])
-PRICES = st.one_of(st.integers(-3, 12), st.sampled_from([0, 2**63 - 1, 2**63 - 2, -(2**63)]))
-SIZES = st.one_of(st.integers(0, 9), st.just(2**32 - 1))
-NUMBERS = st.integers(0, 25)
-ADD = st.tuples(st.just("add"), st.sampled_from([0, 1, 2, 2, 65536]), SIDES, NUMBERS, PRICES, SIZES)
-OPERATIONS = st.one_of(
-    ADD,
-    ADD,
-    st.tuples(st.just("reduce"), NUMBERS, SIZES),
-    st.tuples(st.just("delete"), NUMBERS),
-    st.tuples(st.just("clear"), st.sampled_from([0, 1, 2, None])),
+OPERATIONS = st.tuples(
+    st.sampled_from(["add"] * 6 + ["reduce"] * 3 + ["delete"] * 2 + ["clear"]),
+    st.sampled_from([0, 0, 0, 1, 1, 2, 65536]),
+    SIDES,
+    st.integers(0, 15),
+    st.sampled_from([*range(-3, 9), *range(5), -(2**63), 2**63 - 2, 2**63 - 1]),
+    st.sampled_from([*range(10), *range(1, 10), 2**32 - 1]),
 )
 
 
-@given(st.sampled_from(sorted(IDS)), st.lists(OPERATIONS, max_size=80))
+@given(st.sampled_from(sorted(IDS)), st.lists(OPERATIONS, min_size=20, max_size=80))
 @settings(max_examples=300, deadline=None)
 def test_operations_right_and_wrong_agree_with_the_naive_books(books, pattern, operations):
-    both, id_of = Both(books), IDS[pattern]
-    for name, *args in operations:
-        if name != "clear":
-            at = 2 if name == "add" else 0
-            args[at] = id_of(args[at])
-        getattr(both, name)(*args)
+    both = Both(books)
+    for name, instrument, side, number, price, size in operations:
+        order_id = IDS[pattern](number)
+        if name == "add":
+            both.add(instrument, side, order_id, price, size)
+        elif name == "reduce":
+            both.reduce(order_id, size)
+        elif name == "delete":
+            both.delete(order_id)
+        elif instrument < 3:
+            both.clear(instrument if number else None)
     both.compare()
     for order_id in both.naive.orders:
         assert books.queue(order_id) == Queue(*both.naive.queue(order_id))
@@ -152,11 +154,15 @@ def test_thousands_of_orders_come_and_go(both, pattern):
             order_id = live.pop(rng.randrange(len(live)))
             both.delete(order_id)
             assert both.delete(order_id) == "book_unknown_order"
+        if live and i % 3 == 0:
+            both.reduce(live[-1], rng.randrange(1, 9))
+            live = live if live[-1] in both.naive.orders else live[:-1]
         if i % 3000 == 2599:
             both.compare()
-    assert lib.books_orders_peak(both.c.pointer) > 1500
+    assert lib.books_orders_peak(both.c.pointer) > 1000
     for order_id in live:
         both.delete(order_id)
+    assert both.c.orders == 0
     both.compare()
 
 
@@ -260,15 +266,17 @@ def test_a_full_level_arena_refuses_and_keeps_what_there_is():
         both.compare()
 
 
-def test_arrays_that_were_given_back_are_split():
-    with Books.create(100, 16, seed=1) as books:
+def test_arrays_that_were_given_back_are_split_to_the_last_level():
+    with Books.create(100, 32, seed=1) as books:
         both = Both(books)
-        for price in range(8):
-            both.add(0, BID, price, price, 1)
-        both.clear(0)
-        for i in (1, 2, 3, 4):
+        for price in range(16):
+            assert not both.add(9, BID, price, price, 1)
+        both.clear(9)
+        for i in range(8):
             assert not both.add(i, ASK, 10 * i, i, 1)
-        both.compare(range(5))
+        both.compare(range(10))
+        code = lib.book_add(books.pointer, 8, BID, 99, 1, 1)
+        assert ffi.string(lib.counter_name(code)) == b"book_full"
 
 
 def test_a_level_made_of_orders_is_not_set(both):

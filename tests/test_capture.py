@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from pydpdk._core import ffi, lib
 
 BURST_MAX = lib.BURST_MAX
@@ -41,7 +42,6 @@ class Run:
     records: list[Record]
     rc: int
     info: Any
-    again: int = 0
 
     @property
     def reason(self) -> str:
@@ -88,11 +88,13 @@ class Capture:
 def walk(path: Path, size: int = BURST_MAX) -> Run:
     records: list[Record] = []
     with Capture(path) as capture:
-        n = 0
+        n = idle = 0
         while n >= 0:
             n, more = capture.burst(size)
             records += more
+            idle += n == 0
             assert n <= size
+            assert idle < 1000, "no progress"
         info = ffi.new("struct capture_info *", capture.info[0])
         assert capture.burst(size) == (n, []), "an end is final"
     assert info.frames == len(records)
@@ -185,12 +187,19 @@ class Pcapng:
         return [self.head(), *map(self.record, records)]
 
 
+def run_tool(command: list[str], data: bytes = b"") -> bytes:
+    """Its stdout. Without our preloads, for a sanitizer's runtime hangs in some tools."""
+    env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    return subprocess.run(
+        command, input=data, capture_output=True, check=False, env=env, timeout=60
+    ).stdout
+
+
 def zstd(data: bytes, *options: str) -> bytes:
     tool = shutil.which("zstd")
     if tool is None:
         pytest.skip("no zstd tool to compress with")
-    run = subprocess.run([tool, "-q", "-c", *options], input=data, capture_output=True, check=True)
-    return run.stdout
+    return run_tool([tool, "-q", "-c", *options], data)
 
 
 def zstd_stored(data: bytes) -> bytes:
@@ -473,8 +482,10 @@ SECTION = Pcapng().section()
         (gzip.compress(gzip.compress(Pcap().head())), errno.EBADMSG, "neither pcap nor pcapng"),
         (gzip.compress(b"")[:5], errno.EBADMSG, "the gzip stream is cut"),
         (b"\x1f\x8b" + bytes(50), errno.EBADMSG, "the gzip stream is corrupted"),
+        (b"\x28\xb5\x2f\xfd\0\xa0" + bytes(50), errno.EBADMSG, "a window above 128 MiB"),
         (b"\x28\xb5\x2f\xfd\xff" + bytes(50), errno.EBADMSG, "the zstd stream is corrupted"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_refused_with_the_name_of_the_file(
     files: Files, content: bytes, rc: int, reason: str
@@ -692,15 +703,15 @@ def test_wrong_block_length(files: Files, kind: int, head: int, tail: int, reaso
         (Pcapng().block(3, b""), "packet block too short"),
         (Pcapng().block(1, bytes(4)), "interface block too short"),
         (Pcapng().block(0x0A0D0D0A, struct.pack("<I", 0x1A2B3C4D)), "section header too short"),
-        (Pcapng().block(6, struct.pack("<5I", 0, 0, 0, 9, 9) + bytes(8)), "beyond the block"),
-        (Pcapng().block(3, struct.pack("<I", 9) + bytes(8)), "beyond the block"),
+        (Pcapng().block(6, struct.pack("<5I", 0, 0, 0, 9, 9) + bytes(8)), "exceeds the block"),
+        (Pcapng().block(3, struct.pack("<I", 9) + bytes(8)), "exceeds the block"),
         (Pcapng().packet(0, b"frame", 5, 1), "interface 1 is not described"),
         (Pcapng().packet(0, b"frame", 5, 2**32 - 1), "interface 4294967295 is not described"),
         (Pcapng().block(1, bytes(8) + struct.pack("<HHI", 9, 2, 0)), "malformed interface option"),
         (Pcapng().block(1, bytes(8) + struct.pack("<HHI", 14, 4, 0)), "malformed interface option"),
         (Pcapng().block(1, bytes(8) + struct.pack("<HHI", 2, 5, 0)), "malformed interface option"),
         (Pcapng().block(6, bytes(2**20)), "above the limit"),
-        (Pcapng().interface(1, 9, 0, 0) * 1024, "more than 1024"),
+        (Pcapng().interface(1, 9, 0, 0) * 1024, "above 1024"),
     ],
 )  # fmt: skip
 def test_malformed_block(files: Files, block: bytes, reason: str) -> None:
@@ -753,8 +764,8 @@ def test_file_growing_while_read(files: Files) -> None:
         assert capture.burst() == (3, records)
         assert capture.burst() == (-errno.ENODATA, [])
     with path.open("ab") as f:
-        f.write(Pcap().record(records[0])[:-1] + b"?"[:0])
-    assert len(walk(path).records) == 4
+        f.write(Pcap().record(records[1])[:-1])
+    assert (walk(path).records, walk(path).info.truncated) == ([*records, records[0]], 1)
 
 
 @pytest.mark.parametrize("packer", PACKERS)
@@ -792,8 +803,7 @@ def test_real_captures_have_as_many_frames_as_capinfos_counts(data: Path) -> Non
     if tool is None:
         pytest.skip("no capinfos")
     paths = captures(data)
-    command = [tool, "-T", "-M", "-r", "-c", *map(str, paths)]
-    table = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    table = run_tool([tool, "-T", "-M", "-r", "-c", *map(str, paths)]).decode()
     counted = dict(line.rsplit("\t", 1) for line in table.splitlines())
     for path in paths:
         run = walk(path)
@@ -802,7 +812,8 @@ def test_real_captures_have_as_many_frames_as_capinfos_counts(data: Path) -> Non
 
 
 def test_real_captures_are_read_as_scapy_reads_them(data: Path) -> None:
-    utils = pytest.importorskip("scapy.utils")
+    from scapy import utils
+
     for path in captures(data):
         run, i = walk(path), 0
         with utils.RawPcapReader(str(path)) as reader:

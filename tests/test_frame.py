@@ -8,7 +8,6 @@ import mmap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import (
     IPv6,
@@ -23,6 +22,7 @@ from scapy.layers.l2 import (
 )
 from scapy.packet import Packet, Raw
 
+from pydpdk._core import ffi, lib
 from tests.frame_cases import (
     ACCEPTED,
     DROPPED,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pydpdk._core import lib
 from scapy.utils import RawPcapReader
 
+from pydpdk._core import lib
 from tests.frame_model import model
 from tests.frame_parse import parse
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.decoding import MIDNIGHT, Decoding
 from tests.dissect import length_prefixed
 from tests.itch50_model import UNDEF, Model
@@ -124,20 +124,21 @@ def test_a_halt_flags_the_instrument_until_it_trades_or_quotes(state: str, halte
 
 # ---- order semantics against the model ----
 
-small = st.integers(1, 3)
-ids = st.integers(1, 8)
-prices = st.sampled_from([0, 1, 99, 100, 101, 2_147_483_647, 2_147_483_648, 2**32 - 1])
-shares = st.sampled_from([0, 1, 1, 2, 5, 100, 2**32 - 1])
+small = st.sampled_from([1, 1, 1, 1, 1, 2, 3])
+ids = st.integers(1, 10)
+prices = st.sampled_from([99, 100, 101, 102] * 3 + [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+shares = st.sampled_from([1, 2, 3, 5, 8] * 3 + [0, 100, 2**32 - 1])
+adds = st.builds(
+    lambda f, **g: pack("F" if f else "A", **g),
+    st.booleans(),
+    locate=st.sampled_from([0, *[1] * 15, 2, 3]),
+    order_reference=ids,
+    side=st.sampled_from("BS" * 10 + " "),
+    shares=shares,
+    price=prices,
+)
 orders = st.one_of(
-    st.builds(
-        lambda f, **g: pack("F" if f else "A", **g),
-        st.booleans(),
-        locate=st.integers(0, 3),
-        order_reference=ids,
-        side=st.sampled_from("BBBSSS "),
-        shares=shares,
-        price=prices,
-    ),
+    *[adds] * 4,
     st.builds(pack, st.just("E"), locate=small, order_reference=ids, shares=shares),
     st.builds(pack, st.just("X"), locate=small, order_reference=ids, shares=shares),
     st.builds(pack, st.just("D"), locate=small, order_reference=ids),
@@ -148,7 +149,7 @@ orders = st.one_of(
         order_reference=ids,
         shares=shares,
         price=prices,
-        printable=st.sampled_from("YN"),
+        printable=st.sampled_from("YN "),
         match_number=st.integers(0, 2**64 - 1),
     ),
     st.builds(
@@ -163,8 +164,8 @@ orders = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(orders, max_size=60), st.integers(0, 1))
+@settings(max_examples=80, deadline=None)
+@given(st.lists(orders, min_size=30, max_size=60), st.integers(0, 1))
 def test_orders_do_what_the_model_says(messages: list[bytes], gaps: int) -> None:
     """HOSTILE 118, 119: whatever the order messages say, records, flags and counts agree."""
     model = Model(gaps)
@@ -201,6 +202,21 @@ def test_replace_keeps_side_and_instrument_and_quotes_once() -> None:
         assert events["flags"].tolist() == [replace, replace, LAST]
         assert (events[2]["ask"], events[2]["ask_size"]) == (123_450_100_000, 7)
         assert events[2]["bid"] == UNDEF
+
+
+def test_a_level_beyond_32_bits_is_quoted_as_undefined() -> None:
+    most = 2**32 - 1
+    with Decoding("itch50") as itch:
+        events = itch.decode(add(1, shares=most - 1), add(2, shares=1), add(3, shares=1))
+        quotes = events[events["kind"] == lib.EVENT_QUOTE]
+        assert quotes["bid_size"].tolist() == [most - 1, most]
+
+
+def test_any_message_makes_its_instrument_seen() -> None:
+    with Decoding("itch50") as itch:
+        itch.decode(pack("Y", locate=5), pack("H", locate=6), pack("D", locate=7))
+        seen = [n for n in range(10) if itch.book(n).state & lib.BOOK_SEEN]
+        assert seen == [5, 6, 7]
 
 
 # ---- a recorded start of day ----

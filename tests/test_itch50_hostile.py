@@ -6,8 +6,8 @@ import ctypes
 import mmap
 
 import pytest
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from tests.decoding import MIDNIGHT, Decoding
 from tests.itch50_model import UNDEF
 from tests.itch50_spec import MESSAGES, add, pack
@@ -105,6 +105,19 @@ def test_a_locate_given_to_another_symbol_empties_and_flags_its_book() -> None:
         assert lib.books_orders(itch.books) == 1
         assert bytes(ffi.buffer(itch.book(1).symbol)) == b"NEW     "
         assert itch.counted()["book_instrument"] == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "counted"), [(0, 1), (1, 0), (2**31 - 1, 0), (2**31, 1), (2**32 - 1, 1)]
+)
+def test_prices_beyond_the_limits_are_not_added(price: int, counted: int) -> None:
+    """HOSTILE 119: 214,748.3647 is the limit, the market order's 200,000 is below it."""
+    with Decoding("itch50") as itch:
+        event = itch.decode(add(1, price=price))[0]
+        assert itch.counted().get("book_bad_price", 0) == counted
+        assert lib.books_orders(itch.books) == 1 - counted
+        assert bool(event["flags"] & SUSPECT) == bool(counted)
+        assert event["price"] == price * 10**5
 
 
 def test_an_order_of_another_instrument_flags_both_books() -> None:

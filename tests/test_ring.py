@@ -21,8 +21,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError
 from pydpdk.ring import EVENT, Events, Reader, Ring
 

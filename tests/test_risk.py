@@ -1,11 +1,13 @@
 """Risk: every reject by its smallest case, and random histories against a Python model."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED, load_config
@@ -233,7 +235,14 @@ def test_the_rate_is_an_exact_sliding_count():
     bench.risk.account["rate_max"], bench.risk.account["rate_window_ns"] = 2, 100
     times = [0, 50, 99, 100, 149, 150, 10, 249, 250]
     answers = [bench.ask(now=now, order_id=i) == "NONE" for i, now in enumerate(times)]
-    assert answers == [True, True, False, True, False, True, False, True, True][: len(answers)]
+    assert answers == [True, True, False, True, False, True, False, True, True]
+
+
+def test_a_record_clock_that_goes_back_makes_no_room():
+    bench = Bench()
+    bench.risk.account["rate_max"], bench.risk.account["rate_window_ns"] = 3, 100
+    answers = [bench.ask(now=now, order_id=now) for now in (10, 100, 50, 110, 200, 160)]
+    assert answers == ["NONE"] * 5 + ["RATE_MAX"]
 
 
 @pytest.mark.parametrize(
@@ -316,13 +325,73 @@ ACCOUNT = st.fixed_dictionaries({
 })  # fmt: skip
 OPEN = {"order_size_max": UNLIMITED, "order_value_max": UNLIMITED, "price_collar_bps": UNLIMITED,
         "position_max": 10_000}  # fmt: skip
+PLAIN = st.integers(80, 120)
+ACCOUNT_OPEN = {"gross_value_max": UNLIMITED, "rate_max": UNLIMITED, "rate_window_ns": 10,
+                "open_max": UNLIMITED, "kill": 0}  # fmt: skip
 BOOK = st.builds(Book, PRICE, PRICE, st.sampled_from([0, 0, 1, 2, 4]), st.sampled_from([0, 0, 1]))
-STEPS = st.lists(order() | order() | report() | st.integers(0, 20), max_size=40)
+HOSTILE = st.lists(order() | order() | report() | st.integers(-5, 15), min_size=15, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+class Twins:
+    """A Risk and its model, told the same."""
+
+    def __init__(self, limits, account, books, opening, orders_max):
+        self.risk = Risk(orders_max=orders_max)
+        self.limit(limits, account)
+        self.risk.positions[5] = opening
+        self.memory, self.gaps = ffi.new("struct book[65536]"), ffi.new("uint32_t *", 0)
+        for at, book in (books or {}).items():
+            fields = {"bid": book.bid, "ask": book.ask, "state": book.state, "epoch": book.epoch}
+            self.memory[at] = fields
+        if books is not None:
+            self.risk.books(0, self.memory, self.gaps)
+        self.model = Model(65536, orders_max, limits, account, books, position={5: opening})
+        self.now = 1_000
+
+    def limit(self, limits, account):
+        for at in (5, 6, 9, 65535):
+            row = limits.get(at, dict.fromkeys(OPEN, 0))
+            self.risk.limits[at] = tuple(row[name] for name in self.risk.limits.dtype.names)
+        for name, value in account.items():
+            self.risk.account[name] = value
+
+    def check(self, order):
+        approved, rejects = self.risk.pass_orders(events(order), self.now)
+        got = "NONE" if len(approved) else reject_name(int(rejects["aux"][0]))
+        assert got == self.model.check(order, self.now), order
+
+    def play(self, steps):
+        for step in steps:
+            if isinstance(step, int):
+                self.now += step
+            elif "sequence" not in step:
+                self.check(step)
+            else:
+                self.risk.on_reports(events(step))
+                self.model.report(step)
+            for at, position in self.model.position.items():
+                assert self.risk.positions[at] == position
+        stats, model = self.risk.stats(), self.model
+        assert (stats["reports"], stats["reports_unknown"]) == (model.applied, model.unknown)
+        assert stats["reports_duplicate"] == model.duplicate
+        assert stats["reports_beyond"] == model.beyond
+
+    def gross(self):
+        """The risk's gross value, found by what just passes with one more unit."""
+        self.model.limits = {9: OPEN}
+        self.model.account = ACCOUNT_OPEN | {"gross_value_max": self.model.gross()}
+        self.limit(self.model.limits, self.model.account)
+        self.check({"kind": 32, "instrument_id": 9, "side": BID, "price": 1, "size": 1,
+                    "order_id": 2**64 - 1})  # fmt: skip
+        self.model.account["gross_value_max"] += 1
+        self.limit(self.model.limits, self.model.account)
+        self.check({"kind": 32, "instrument_id": 9, "side": BID, "price": 1, "size": 1,
+                    "order_id": 2**64 - 1})  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
 @given(
-    steps=STEPS,
+    steps=HOSTILE,
     limits=st.fixed_dictionaries({5: st.just(OPEN) | LIMITS, 6: LIMITS, 65535: LIMITS}),
     account=ACCOUNT,
     books=st.none() | st.fixed_dictionaries({5: BOOK, 6: BOOK}),
@@ -330,34 +399,53 @@ STEPS = st.lists(order() | order() | report() | st.integers(0, 20), max_size=40)
     orders_max=st.integers(1, 6),
 )
 def test_risk_decides_as_the_model_does(steps, limits, account, books, opening, orders_max):
-    risk = Risk(orders_max=orders_max)
-    risk.limits[:] = (0, 0, 0, 0)
-    for at, row in limits.items():
-        risk.limits[at] = tuple(row[name] for name in risk.limits.dtype.names)
-    for name, value in account.items():
-        risk.account[name] = value
-    risk.positions[5] = opening
-    memory, gaps = ffi.new("struct book[65536]"), ffi.new("uint32_t *", 0)
-    for at, book in (books or {}).items():
-        memory[at] = {"bid": book.bid, "ask": book.ask, "state": book.state, "epoch": book.epoch}
-    if books is not None:
-        risk.books(0, memory, gaps)
-    model = Model(65536, orders_max, limits, account, books, position={5: opening})
-    now = 1_000
-    for step in steps:
-        if isinstance(step, int):
-            now += step - 5
-        elif step["kind"] in (32, 33) or "sequence" not in step:
-            approved, rejects = risk.pass_orders(events(step), now)
-            got = "NONE" if len(approved) else reject_name(int(rejects["aux"][0]))
-            assert got == model.check(step, now), step
-        else:
-            risk.on_reports(events(step))
-            model.report(step)
-        assert {5: 0, **model.position}[5] == risk.positions[5]
-    stats = risk.stats()
-    assert (stats["reports"], stats["reports_unknown"]) == (model.applied, model.unknown)
-    assert (stats["reports_duplicate"], stats["reports_beyond"]) == (model.duplicate, model.beyond)
+    Twins(limits, account, books, opening, orders_max).play(steps)
+
+
+def test_ids_are_found_after_any_history_of_removals():
+    rng = random.Random(7)
+    twins = Twins({5: OPEN}, ACCOUNT_OPEN, None, 0, orders_max=8)
+    order = {"kind": 32, "instrument_id": 5, "side": BID, "price": 1, "size": 1}
+    for sequence in range(1, 3000, 2):
+        report = {"kind": 42, "order_id": rng.randrange(40), "sequence": sequence}
+        again = report | {"sequence": sequence + 1}
+        twins.play([order | {"order_id": rng.randrange(40)}, report, again])
+
+
+@st.composite
+def trading(draw):
+    """A plausible day: orders mostly pass and fill, positions grow, shrink and turn."""
+    steps, sequence = [], 0
+    for id_ in range(draw(st.integers(1, 30))):
+        key = draw(st.sampled_from([id_, id_ * 16, max(0, id_ - 3)]))
+        side, size = draw(st.sampled_from([BID, ASK])), draw(st.integers(1, 60))
+        steps.append({"kind": 32, "instrument_id": 5, "side": side, "price": draw(PLAIN),
+                      "size": size, "order_id": key})  # fmt: skip
+        for _ in range(draw(st.integers(0, 3))):
+            sequence += draw(st.sampled_from([0, 1, 1, 1]))
+            steps.append({"kind": draw(st.sampled_from([41, 41, 41, 42])), "order_id": key,
+                          "price": draw(PLAIN), "size": draw(st.integers(1, size)),
+                          "sequence": sequence})  # fmt: skip
+        steps.append(draw(st.integers(-3, 10)))
+        steps.append({"kind": 33, "order_id": draw(st.integers(0, 30)) * 16})
+    return steps
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    steps=trading(),
+    position_max=st.sampled_from([UNLIMITED, UNLIMITED, 150]),
+    rate_max=st.sampled_from([UNLIMITED, UNLIMITED, 3]),
+    gross_max=st.sampled_from([UNLIMITED, UNLIMITED, 15_000]),
+    orders_max=st.sampled_from([4, 8, 64]),
+)
+def test_exposure_follows_a_day_as_the_model_does(
+    steps, position_max, rate_max, gross_max, orders_max
+):
+    account = ACCOUNT_OPEN | {"rate_max": rate_max, "gross_value_max": gross_max}
+    twins = Twins({5: OPEN | {"position_max": position_max}}, account, None, 0, orders_max)
+    twins.play(steps)
+    twins.gross()
 
 
 # Limits from TOML.

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pydpdk._core")
-from pydpdk._core import lib
-
 from pydpdk import eal
+from pydpdk._core import lib
 from pydpdk.errors import DataError, HostError, PydpdkError, UsageError
 from pydpdk.source import ROWS, check, open_source, parse
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydpdk._core import lib
 
+from pydpdk._core import lib
 from pydpdk.errors import DataError, UsageError
 from pydpdk.stage import (
     ASK,

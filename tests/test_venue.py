@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydpdk._core import ffi, lib
 
+from pydpdk._core import ffi, lib
 from pydpdk.errors import CoreError, PydpdkError
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.record import ASK, BID, EVENT, KINDS
@@ -261,20 +261,25 @@ def test_a_closed_venue_or_ring_is_an_error():
 
 PRICES = st.integers(8, 12)
 SIDES = st.sampled_from([BID, ASK])
-INSTRUMENTS = st.sampled_from([0, 1, 65535])
+INSTRUMENTS = st.sampled_from([1, 1, 1, 1, 0, 65535])
 SHOW = st.tuples(st.just("show"), INSTRUMENTS, SIDES, PRICES, st.integers(0, 30))
 TRADE = st.tuples(st.just("trade"), INSTRUMENTS, PRICES | st.just(7))
 NEW = st.tuples(
-    st.just("new"), INSTRUMENTS | st.just(65536), SIDES | st.sampled_from([1, 2, 0]),
-    PRICES | st.sampled_from([10, 10, 0]), st.integers(0, 40), st.sampled_from([DAY, DAY, IOC, 2]),
-    st.integers(0, 12),
+    st.just("new"), INSTRUMENTS, SIDES, PRICES, st.integers(1, 40),
+    st.sampled_from([DAY, DAY, IOC]), st.integers(0, 99),
+)  # fmt: skip
+WRONG = st.tuples(
+    st.just("new"), st.sampled_from([1, 65536]), st.sampled_from([BID, ASK, 0]),
+    st.sampled_from([10, 0]), st.sampled_from([5, 0]), st.sampled_from([DAY, 2]), st.integers(0, 9),
 )  # fmt: skip
 OTHER = st.sampled_from([("halt", 1, True), ("halt", 1, False), ("session",), ("gap",)])
-CANCEL = st.tuples(st.just("cancel"), st.integers(0, 12))
-STEPS = st.lists(SHOW | NEW | SHOW | NEW | TRADE | CANCEL | OTHER, max_size=60)
+CANCEL = st.tuples(st.just("cancel"), st.integers(0, 99))
+STEPS = st.lists(
+    SHOW | NEW | NEW | CANCEL | NEW | TRADE | CANCEL | WRONG | OTHER, min_size=30, max_size=60
+)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STEPS, st.integers(1, 5), st.sampled_from([3, 64]))
 def test_random_sessions_go_as_in_the_model_however_batches_are_cut(steps, cut, orders_max):
     with World(orders_max) as world:
@@ -318,5 +323,7 @@ def play(world, model, waiting, ts, what, *args):
         world.order(id_, side, price, size, force, instrument, now=ts)
         model.new(Resting(id_, instrument, side, price, size), force, ts)
     else:
-        world.cancel(args[0], now=ts)
-        model.cancel(args[0], ts)
+        (pick,) = args
+        id_ = model.resting[pick % len(model.resting)].id if model.resting else pick
+        world.cancel(id_, now=ts)
+        model.cancel(id_, ts)

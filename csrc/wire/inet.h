@@ -20,7 +20,7 @@ enum ethertype {
     TYPE_QINQ = 0x9100,         /* before 802.1ad */
 };
 
-enum protocol {                 /* IANA protocol numbers, shared by IPv4 and IPv6 */
+enum ip_protocol {               /* IANA protocol numbers, shared by IPv4 and IPv6 */
     PROTO_HOPOPTS = 0,
     PROTO_ICMP = 1,
     PROTO_IGMP = 2,

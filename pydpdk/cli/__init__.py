@@ -65,9 +65,13 @@ def main(argv: list[str] | None = None) -> Any:
         print("interrupted", file=sys.stderr)
         code = Exit.INTERRUPTED
     except PydpdkError as error:
+        sys.stderr.write(getattr(error, "traceback", ""))  # of a user's strategy
         print(f"pydpdk: {error}", file=sys.stderr)
         code = error.exit
     except BrokenPipeError:
         sys.stderr.close()
+        code = Exit.FAILED
+    except OSError as error:
+        print(f"pydpdk: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         code = Exit.FAILED
     sys.exit(int(code or 0))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+import re
+from datetime import datetime
 from typing import Any
 
 import click
 import numpy as np
-from rich.table import Table
 
 from pydpdk.cli.common import (
     broken_sources,
@@ -17,30 +17,43 @@ from pydpdk.cli.common import (
     json_option,
     look_at,
     open_sources,
+    progress,
+    table,
 )
 from pydpdk.engine import Engine
 from pydpdk.errors import UsageError
 from pydpdk.feed import VENUE_TZ, Feed
 from pydpdk.survey import resolve
 
+MOMENT = re.compile(
+    r"((\d{4}-\d\d-\d\d)[T ])?(?P<clock>\d\d:\d\d(:\d\d)?)(\.(?P<fraction>\d{1,9}))?"
+    r"(?P<zone>Z|[+-]\d\d:\d\d)?"
+)
+END_OF_TIME = 2**64 - 1
+
 
 def moment_ns(text: str, near_ns: int) -> int:
-    """``HH:MM:SS[.frac]`` (New York, on the capture's day), an ISO time, or ns since the epoch."""
-    if text.isdigit():
-        return int(text)
-    head, _, fraction = text.partition(".")
+    """``[DATE ]HH:MM[:SS[.fraction]][zone]`` (else the capture's day, New York), or epoch ns."""
+    if text.isdecimal():
+        return min(int(text), END_OF_TIME)
+    found = MOMENT.fullmatch(text)
     try:
-        if "T" in head or " " in head:
-            whole = datetime.fromisoformat(head)
-            whole = whole if whole.tzinfo else whole.replace(tzinfo=VENUE_TZ)
-        else:
-            day = datetime.fromtimestamp(near_ns // 10**9, VENUE_TZ)
-            whole = datetime.combine(day.date(), time.fromisoformat(head), VENUE_TZ)
-        return int(whole.timestamp()) * 10**9 + int((fraction or "0").ljust(9, "0")[:9])
+        if not found:
+            raise ValueError
+        day = found[2] or datetime.fromtimestamp(near_ns // 10**9, VENUE_TZ).date()
+        whole = datetime.fromisoformat(f"{day}T{found['clock']}{found['zone'] or ''}")
+        whole = whole if whole.tzinfo else whole.replace(tzinfo=VENUE_TZ)
+        return int(whole.timestamp()) * 10**9 + int((found["fraction"] or "").ljust(9, "0"))
     except ValueError:
         raise UsageError(
             f"--at {text!r}: HH:MM:SS[.fraction] New York time, an ISO time, or ns since 1970"
         ) from None
+
+
+def clock_text(ts_ns: int) -> str:
+    """A moment as the venue's clock shows it."""
+    whole = datetime.fromtimestamp(ts_ns // 10**9, VENUE_TZ)
+    return f"{whole:%Y-%m-%d %H:%M:%S}.{ts_ns % 10**9:09d} {whole:%Z}"
 
 
 @click.command("book")
@@ -49,13 +62,19 @@ def moment_ns(text: str, near_ns: int) -> int:
 @click.option(
     "--feed", "feed_text", default="itch50", show_default=True, metavar="PROTOCOL[@A[,B]]"
 )
-@click.option("--at", "at", help="Moment on the record clock; default: the end.")
-@click.option("--depth", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--at", "at", metavar="TIME", help="HH:MM:SS[.fraction] New York time; default: the end."
+)
+@click.option(
+    "--depth", type=click.IntRange(1), default=10, show_default=True, help="Levels a side."
+)
 @json_option
 def command(
     symbol: str, file: str, feed_text: str, at: str | None, depth: int, as_json: bool
 ) -> None:
     """Print the book of SYMBOL as it stood at a moment of a capture.
+
+    TIME is on the capture's clock: of its own day, or an ISO time, or nanoseconds since 1970.
 
     \b
     pydpdk book AAPL --pcap day.pcap --at 09:45:00.25
@@ -63,12 +82,18 @@ def command(
     """
     found = look_at(file)
     feed = resolve(Feed.parse(feed_text), found)
-    until = moment_ns(at, found.ts_first) if at else 2**64 - 1
-    with Engine(
-        open_sources([f"pcap:{file}"]), [feed], ring=False, until_ns=until, packets_max=1 << 16
-    ) as engine:
+    until = moment_ns(at, found.ts_first) if at else END_OF_TIME
+    if until < found.ts_first:
+        raise UsageError(f"--at {at}: the capture begins at {clock_text(found.ts_first)}")
+    frames = found.counters["frames_received"]
+    with (
+        Engine(
+            open_sources([f"pcap:{file}"]), [feed], ring=False, until_ns=until, packets_max=1 << 16
+        ) as engine,
+        progress("book", frames, "frames") as tick,
+    ):
         while engine.step() >= 0:
-            pass
+            tick(engine.counters()["frames_received"])
         book = _book(engine, symbol, depth)
         problems = broken_sources(engine)
     if as_json:
@@ -100,21 +125,16 @@ def _levels(side: np.ndarray[Any, Any]) -> list[dict[str, int]]:
 
 
 def _show(book: dict[str, Any]) -> None:
-    moment = datetime.fromtimestamp(book["at"] // 10**9, UTC)
     out = console()
-    out.print(
-        f"{book['symbol']} at {moment:%Y-%m-%d %H:%M:%S}.{book['at'] % 10**9:09d} UTC"
-        + ("  SUSPECT after a gap" if book["suspect"] else "")
-    )
-    table = Table(box=None, pad_edge=False)
-    for title in ("orders", "size", "bid", "ask", "size", "orders"):
-        table.add_column(title, justify="right")
+    state = "  SUSPECT after a gap" if book["suspect"] else ""
+    out.print(f"{book['symbol']} at {clock_text(book['at'])}{state}")
+    rows = table([], ("orders", "size", "bid", "ask", "size", "orders"))
     blank = ("", "", "")
     for i in range(max(len(book["bids"]), len(book["asks"]))):
         bid = _row(book["bids"][i]) if i < len(book["bids"]) else blank
         ask = _row(book["asks"][i]) if i < len(book["asks"]) else blank
-        table.add_row(bid[2], bid[1], bid[0], *ask)
-    out.print(table)
+        rows.add_row(bid[2], bid[1], bid[0], *ask)
+    out.print(rows)
 
 
 def _row(level: dict[str, int]) -> tuple[str, str, str]:

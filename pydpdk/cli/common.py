@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from pydpdk.engine import END, Engine
 from pydpdk.errors import DataError, UsageError
 from pydpdk.feed import Feed
 from pydpdk.source import Source, open_source
-from pydpdk.survey import Survey, resolve, survey
+from pydpdk.survey import Survey, check_lines, joined, resolve, survey
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 feed_option = click.option(
@@ -39,10 +40,25 @@ checksum_option = click.option(
 )
 
 
+WIDE = 200  # a narrow terminal wraps a table's lines; it must not cost digits
+
+
 def console() -> Console:
-    """Where results for people go: stdout, without colour when it is not a terminal."""
-    width = None if sys.stdout.isatty() else 140
-    return Console(file=sys.stdout, width=width, soft_wrap=True, highlight=False)
+    """Where results for people go: stdout, text as it is, no colour but on a terminal."""
+    return Console(
+        file=sys.stdout, width=WIDE, height=50, soft_wrap=True,
+        highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
+
+
+def table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table: columns of text to the left, then columns of numbers to the right."""
+    made = Table(box=None, pad_edge=False)
+    for title in texts:
+        made.add_column(title)
+    for title in numbers:
+        made.add_column(title, justify="right")
+    return made
 
 
 def emit_json(result: Any) -> None:
@@ -110,12 +126,11 @@ def resolve_feeds(texts: Sequence[str], specs: Sequence[str], **options: Any) ->
     surveys = [look_at(spec) for spec in specs if capture_path(spec) is not None]
     if not surveys:
         return feeds
-    joined = (
-        surveys[0]
-        if len(surveys) == 1
-        else replace(surveys[0], streams=tuple(s for found in surveys for s in found.streams))
-    )
-    return [resolve(feed, joined) for feed in feeds]
+    found = joined(surveys)
+    if len(surveys) == len(specs):
+        for feed in feeds:
+            check_lines(feed, found)
+    return [resolve(feed, found) for feed in feeds]
 
 
 def open_sources(specs: Sequence[str]) -> list[Source]:
@@ -135,9 +150,19 @@ def broken_sources(engine: Engine) -> list[str]:
     """What broke, a line for each source that did not end clean."""
     lines = []
     for i, source in enumerate(engine.sources):
-        if engine.source_error(i) not in (0, END):
-            lines.append(f"{source.spec}: {source.problem()}")
+        if (code := engine.source_error(i)) not in (0, END):
+            lines.append(f"{source.spec}: {_problem(source) or os.strerror(-code)}")
     return lines
+
+
+def _problem(source: Source) -> str:
+    """A port cannot tell where its file broke: our own reader finds the place."""
+    path = capture_path(source.spec)
+    if source.problem() or path is None:
+        return source.problem()
+    with open_source(f"pcap:{path}") as reader:
+        survey(reader)
+        return reader.problem()
 
 
 def data_problems(lines: Sequence[str]) -> None:

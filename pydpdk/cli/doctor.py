@@ -6,12 +6,13 @@ import sys
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from pydpdk.cli.common import console, emit_json, json_option
 from pydpdk.doctor import PURPOSES, checks
 from pydpdk.errors import Exit
 
-MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command("doctor")
@@ -31,7 +32,7 @@ def command(purpose: str, strict: bool, as_json: bool) -> None:
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         for row in rows:
-            table.add_row(MARKS[row.status], row.name, row.found)
+            table.add_row(Text(row.status, STYLES[row.status]), row.name, row.found)
             if row.mend:
                 table.add_row("", "", f"-> {row.mend}")
         console().print(table)

@@ -12,7 +12,6 @@ from pydpdk.cli.common import (
     checksum_option,
     data_problems,
     emit_json,
-    interruptible,
     json_option,
     open_sources,
     progress,
@@ -35,7 +34,7 @@ from pydpdk.engine import Engine
     "--output",
     required=True,
     type=click.Path(),
-    help="Ends in .npy, .csv or .parquet; messages: one file a type, TYPE in its name.",
+    help="Ends in .npy, .csv or .parquet; messages: one file a type, its name before the ending.",
 )
 @click.option(
     "--depth",
@@ -51,8 +50,9 @@ def command(
 ) -> None:
     """Write what a capture says to a table.
 
-    events: the 64-byte records that stages see. messages: the venue's own fields, in wire units,
-    with sequence and ts_recv. books: every level of every book at the end.
+    events: the 64-byte records that stages see. messages: the venue's own fields with sequence
+    and ts_recv. books: every level of every book at the end. Prices are integers in 1e-9, times
+    nanoseconds.
 
     \b
     pydpdk export day.pcap --feed itch50 --what events -o events.npy
@@ -64,13 +64,14 @@ def command(
     with (
         Engine(open_sources([file]), feeds, checksum=checksum) as engine,
         progress("export", None, "frames") as tick,
-        interruptible() as asked,
     ):
-        files = export.export(engine, what, Path(output), depth=depth, progress=tick, stop=asked)
+        files = export.export(engine, what, Path(output), depth=depth, progress=tick)
         problems = broken_sources(engine)
     if as_json:
         emit_json({"files": {str(path): rows for path, rows in files.items()}})
     else:
         for path, rows in files.items():
             click.echo(f"{path}  {rows:,} rows")
+        if not files:
+            click.echo("no messages, so no file")
     data_problems(problems)

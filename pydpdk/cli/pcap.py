@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import click
-from rich.table import Table
 
 from pydpdk import counters
-from pydpdk.cli.common import console, data_problems, emit_json, json_option, progress
+from pydpdk.cli.common import console, data_problems, emit_json, json_option, progress, table
 from pydpdk.engine import END
 from pydpdk.source import open_source
 from pydpdk.survey import Survey, survey
@@ -16,7 +15,11 @@ from pydpdk.survey import Survey, survey
 
 @click.group("pcap")
 def command() -> None:
-    """Look into captures."""
+    """Look into captures.
+
+    \b
+    pydpdk pcap info day.pcap
+    """
 
 
 @command.command("info")
@@ -66,11 +69,12 @@ def show(file: str, found: Survey) -> None:
     )
     for name, n in counters.nonzero(found.counters, counters.DROPS).items():
         out.print(f"  {n:>10,}  {name}: {counters.DOCS[name]}")
-    table = Table(box=None, pad_edge=False)
-    for title in ("destination", "protocol", "session"):
-        table.add_column(title, no_wrap=True)
-    for title in ("packets", "messages", "sessions", "first", "last", "gaps", "lost"):
-        table.add_column(title, justify="right", no_wrap=True)
+    if not found.streams:
+        return
+    rows = table(
+        ["destination", "protocol", "session"],
+        ["packets", "messages", "sessions", "first", "last", "gaps", "lost"],
+    )
     for stream in found.streams:
         f = stream.fields
         last_sequence = f["next"] - 1 if f["next"] else 0
@@ -83,10 +87,10 @@ def show(file: str, found: Survey) -> None:
             f["gaps"],
             f["lost"],
         )
-        table.add_row(
+        rows.add_row(
             str(stream.endpoint),
             stream.protocol or stream.framing,
             repr(stream.session) if stream.session else "",
             *(f"{n:,}" for n in numbers),
         )
-    out.print(table)
+    out.print(rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pydpdk._core import lib
 from pydpdk.cli.common import (
     broken_sources,
     checksum_option,
@@ -21,11 +22,13 @@ from pydpdk.cli.common import (
 )
 from pydpdk.cli.report import show
 from pydpdk.engine import Engine
-from pydpdk.errors import Exit
-from pydpdk.limits import load_config
+from pydpdk.errors import Exit, UsageError
+from pydpdk.limits import RiskConfig, load_config
 from pydpdk.replay import Lockstep, Trading
 from pydpdk.risk import Risk
 from pydpdk.stage import Stage, load_strategy
+
+MICROSECONDS_MAX = 10**12
 
 
 class Speed(click.ParamType[float]):
@@ -60,17 +63,23 @@ class Speed(click.ParamType[float]):
     show_default=True,
     help="'max', or a factor of the capture's pace.",
 )
-@click.option("--burst", type=int, default=64, show_default=True, help="Packets per burst.")
+@click.option(
+    "--burst",
+    type=click.IntRange(1, lib.BURST_MAX),
+    default=64,
+    show_default=True,
+    help="Packets per burst.",
+)
 @click.option(
     "--batch-us",
-    type=int,
+    type=click.IntRange(0, MICROSECONDS_MAX),
     default=100,
     show_default=True,
-    help="Record-clock interval that stages see as one batch.",
+    help="Record-clock interval that stages see as one batch; 0: as many packets as fit.",
 )
 @click.option(
     "--gap-timeout-us",
-    type=int,
+    type=click.IntRange(0, MICROSECONDS_MAX),
     default=10_000,
     show_default=True,
     help="Record-clock time before a gap is given up.",
@@ -99,12 +108,15 @@ def command(
     pydpdk replay net_pcap:day.pcap --feed itch50@233.54.12.111:26477,233.86.230.111:26477
     pydpdk replay a.pcap b.pcap --feed deep10 --strategy apps/spread.py:Spread --json
     """
-    feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us)
+    if (params or risk_file) and not strategy:
+        raise UsageError("--param and --risk are for a --strategy FILE.py:CLASS")
     stage = load_strategy(strategy, params) if strategy else None
+    config = load_config(risk_file) if risk_file else None
+    feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us)
     with Engine(
         open_sources(files), feeds, checksum=checksum, burst=burst, batch_us=batch_us
     ) as engine:
-        result, problems = run(engine, stage, risk_file, speed)
+        result, problems = run(engine, stage, config, speed)
     if as_json:
         emit_json(result)
     else:
@@ -115,12 +127,11 @@ def command(
 def run(
     engine: Engine,
     stage: Stage | None,
-    risk_file: str | None,
+    config: RiskConfig | None,
     speed: float,
     total: int | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Replay until the end or an interrupt; the result, and what broke."""
-    config = load_config(risk_file) if risk_file else None
     risk = Risk(config, feeds=len(engine.feeds)) if stage else None
     trading = Trading(stage, risk) if stage and risk else None
     with (
@@ -133,7 +144,8 @@ def run(
         result["interrupted"] = asked()
     if risk:
         risk.close()
-    return result, broken_sources(engine)
+    result["problems"] = broken_sources(engine)
+    return result, result["problems"]
 
 
 def finish(result: dict[str, Any], problems: Sequence[str]) -> None:

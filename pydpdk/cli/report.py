@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from pydpdk import counters
-from pydpdk.cli.common import console
+from pydpdk.cli.common import console, table
 
 
 def show(result: dict[str, Any]) -> None:
@@ -21,7 +20,7 @@ def show(result: dict[str, Any]) -> None:
     )
     total = sum(result["messages"].values())
     out.print(
-        f"messages   {total:,}:  "
+        f"messages   {total:,}   "
         + "  ".join(
             f"{kind} {n:,}" for kind, n in sorted(result["messages"].items(), key=lambda i: -i[1])
         )
@@ -40,26 +39,20 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _sessions(out: Console, sessions: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("session", no_wrap=True)
     names = ("first", "last", "delivered", "duplicate", "late", "gaps", "recovered", "lost")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = table(["session"], names)
     for session in sessions:
         label = f"{session['feed'].partition('@')[0]} {session['session']}"
-        table.add_row(label, *(f"{session[name]:,}" for name in names))
-    out.print(table)
+        rows.add_row(label, *(f"{session[name]:,}" for name in names))
+    out.print(rows)
 
 
 def _lines(out: Console, lines: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("line", no_wrap=True)
     names = ("packets", "wins", "losses", "healed", "lead_ns_mean", "lead_ns_max", "stale")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = table(["line"], names)
     for line in lines:
-        table.add_row(line["line"], *(f"{line[name]:,}" for name in names))
-    out.print(table)
+        rows.add_row(line["line"], *(f"{line[name]:,}" for name in names))
+    out.print(rows)
 
 
 def _orders(out: Console, orders: dict[str, Any]) -> None:
@@ -71,18 +64,17 @@ def _orders(out: Console, orders: dict[str, Any]) -> None:
         f"{orders['filled']:,} fills of {orders['shares']:,} shares, "
         f"{orders['canceled']:,} canceled; rejected: {rejected}"
     )
-    out.print(f"P&L        {orders['profit_1e9'] / 1e9:,.2f} (open positions at mid)")
+    out.print(
+        f"P&L        {orders['profit_1e9'] / 1e9:,.2f} simulated, open positions at the last mid"
+    )
 
 
 def _latency(out: Console, stages: dict[str, dict[str, int]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("latency, ns", no_wrap=True)
     names = ("count", "p50", "p90", "p99", "p999", "max")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = table(["latency, ns"], names)
     for stage, values in stages.items():
-        table.add_row(stage, *(f"{values[name]:,}" for name in names))
-    out.print(table)
+        rows.add_row(stage, *(f"{values[name]:,}" for name in names))
+    out.print(rows)
 
 
 def _account(out: Console, result: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""One replay through the whole pipeline, and all that it left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pydpdk.engine import END, Engine
+from pydpdk.feed import Feed
+from pydpdk.limits import RiskConfig
+from pydpdk.replay import Lockstep, Trading
+from pydpdk.risk import Risk
+from pydpdk.source import open_source
+from pydpdk.stage import EVENT, Stage
+from pydpdk.survey import resolve, survey
+
+SMALL = {"orders_max": 1 << 17, "levels_max": 1 << 18}
+"""Options of a Feed: books that fit a test, made faster than those of a whole market."""
+
+
+@dataclass
+class Outcome:
+    """What one run gave; ``result`` is Lockstep's without what a clock measured."""
+
+    result: dict[str, Any]
+    counters: dict[str, int]
+    books: list[str]  # hash of each feed
+    ends: list[int]  # of each source: END, or the error that broke it
+    problems: list[str]
+    orders: bytes  # records that the strategy issued
+    reports: bytes
+    events: np.ndarray[Any, Any] = field(repr=False)
+
+    @property
+    def clean(self) -> bool:
+        return not self.result["unexplained"] and set(self.ends) <= {END}
+
+
+def replay(
+    specs: str | Path | Sequence[str | Path],
+    feeds: Sequence[Feed],
+    stage: Stage | None = None,
+    look: Callable[[Engine], object] | None = None,
+    limits: RiskConfig | None = None,
+    **options: Any,
+) -> Outcome:
+    """Run sources (paths or source strings) to their end; ``look`` at the engine before it goes."""
+    if isinstance(specs, str | Path):
+        specs = [specs]
+    batches: list[bytes] = []
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_source(str(spec))) for spec in specs]
+        engine = stack.enter_context(Engine(sources, feeds, **options))
+        trading = None
+        if stage:
+            trading = Trading(stage, stack.enter_context(Risk(limits, feeds=len(feeds))))
+        lockstep = stack.enter_context(
+            Lockstep(engine, trading, on_events=lambda events: batches.append(events.tobytes()))
+        )
+        lockstep.run()
+        result = lockstep.result()
+        del result["latency_ns"]
+        if look:
+            look(engine)
+        return Outcome(
+            result,
+            engine.counters(),
+            [f"{feed.books.hash():016x}" for feed in engine.feeds],
+            [engine.source_error(i) for i in range(len(specs))],
+            [source.problem() for source in sources],
+            b"".join(records.tobytes() for records in lockstep.records["sent"]),
+            b"".join(records.tobytes() for records in lockstep.records["reports"]),
+            np.frombuffer(b"".join(batches), EVENT),
+        )
+
+
+def found_feed(path: str | Path, protocol: str, **options: Any) -> Feed:
+    """The feed of that protocol as the capture itself tells it."""
+    with open_source(f"pcap:{path}") as source:
+        return resolve(Feed(protocol, **options), survey(source))
