@@ -175,7 +175,7 @@ uint64_t bench_arbiter(const struct packet *packets, uint64_t count, const struc
         if (arbiter_expected(arbiter) == 0)
             arbiter_begin(arbiter, span.session, span.sequence, packets[i].ts_recv);
         unsigned line = config->lines > 1 && memcmp(datagram.dst, line_b, 4) == 0;
-        arbiter_span(arbiter, line, &span, packets[i].ts_recv);
+        arbiter_span(arbiter, line, &span, packets[i].ts_recv, packets[i].ts_recv);
     }
     arbiter_finish(arbiter, UINT64_MAX);
     arbiter_destroy(arbiter);
