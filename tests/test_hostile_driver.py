@@ -82,7 +82,8 @@ def test_af_packet_moves_the_same_counters(tmp_path: Path) -> None:
         for vector in all_vectors():
             if vector.id not in wanted:
                 continue
-            frames = int(sys.argv[2]) if vector.id == "i26_first_middle_last" else len(vector.frames)
+            together = vector.id == "i26_first_middle_last"
+            frames = int(sys.argv[2]) if together else len(vector.frames)
             source = open_source("af_packet:b0")
             with (
                 Engine([source], [feed_of(vector)], checksum=vector.checksum, ring=False) as engine,

@@ -41,7 +41,7 @@ def test_x94_overlap(vector: Vector, tmp_path: Path) -> None:
 
 @cases("x95")
 def test_x95_gap_fill_replies(vector: Vector, tmp_path: Path) -> None:
-    """Nothing is requested: a unicast reply has no feed, ranges on the group are a line's packets."""
+    """Nothing is requested: a unicast reply has no feed, one on the group is a line's packet."""
     run(vector, tmp_path)
 
 

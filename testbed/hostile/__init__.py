@@ -16,7 +16,8 @@ from testbed.hostile.vector import Frame, Vector
 __all__ = ["Frame", "Vector", "vectors", "write_corpus"]
 
 
-CONFIG = bytes([37])  # of fuzz_path: checksums noted, copies compared, two burst sizes compared
+# Configuration of fuzz_path: checksums are noted and copies compared; a second run by other bursts.
+NOTED_AND_COMPARED, TWO_BURSTS = 4, 33
 
 
 def vectors() -> Iterator[Vector]:
@@ -27,9 +28,10 @@ def vectors() -> Iterator[Vector]:
 
 def write_corpus(path_seeds: Path, frame_seeds: Path) -> None:
     """Seeds of tests/c/fuzz_path.c and of fuzz_frame.c, in the formats that these describe."""
-    for vector in vectors():
+    for n, vector in enumerate(vectors()):
+        config = bytes([NOTED_AND_COMPARED | TWO_BURSTS * (n % 4 == 0)])
         records = [_record(frame) for frame in vector.frames]
-        (path_seeds / vector.id).write_bytes(CONFIG + b"".join(records[:128]))
+        (path_seeds / vector.id).write_bytes(config + b"".join(records[:128]))
         for i, frame in enumerate(vector.frames[:4]):
             (frame_seeds / f"{vector.id}.{i}").write_bytes(bytes([0, 0, 2, 0]) + frame.data)
 

@@ -47,12 +47,14 @@ def told(
 def unknown() -> Iterator[Vector]:
     for name, message, events in (
         ("execute", itch_execute(9), 1), ("execute_at_a_price", itch_execute(9, price=5), 1),
-        ("cancel", itch_cancel(9), 1), ("delete", itch_delete(9), 1), ("replace", itch_replace(9, 10), 2),
+        ("cancel", itch_cancel(9), 1), ("delete", itch_delete(9), 1),
+        ("replace", itch_replace(9, 10), 2),
     ):  # fmt: skip
         yield told(f"b118_{name}_of_unknown", message, events=events, book_unknown_order=1)
     delete = itch_delete(3)
     yield stream(
-        "b118_unknown_by_a_gap", FIRST, LAST, line_a(5, delete), truth=(*TRUTH, itch_add(3), delete),
+        "b118_unknown_by_a_gap", FIRST, LAST, line_a(5, delete),
+        truth=(*TRUTH, itch_add(3), delete),
         gaps=[(4, 1)], suspect=[1], sessions=((1, 6),), messages_decoded=4, book_unknown_order=1,
         events_written=8,
     )  # fmt: skip
@@ -104,8 +106,8 @@ def crossed() -> Iterator[Vector]:
 def types() -> Iterator[Vector]:
     for kind in b"\0", b"Z", b"a", b"\xff":
         yield told(
-            f"b121_unknown_type_{kind.hex()}", itch(kind, bytes(20)), events=0, decoded=0, wrong=False,
-            truth=TRUTH, message_unknown=1,
+            f"b121_unknown_type_{kind.hex()}", itch(kind, bytes(20)), events=0, decoded=0,
+            wrong=False, truth=TRUTH, message_unknown=1,
         )  # fmt: skip
     for name, message in (
         ("add_short", BID[:-1]),
@@ -140,8 +142,8 @@ def locates() -> Iterator[Vector]:
         messages_decoded=2, events_written=5,
     )  # fmt: skip
     yield stream(
-        "b123_directory_behind_its_orders", line_a(1, *orders, itch_directory(locate=7)), truth=orders,
-        messages_decoded=3, events_written=6,
+        "b123_directory_behind_its_orders", line_a(1, *orders, itch_directory(locate=7)),
+        truth=orders, messages_decoded=3, events_written=6,
     )  # fmt: skip
 
 

@@ -70,7 +70,8 @@ def headers() -> Iterator[Vector]:
     again = sent(1, DIRECTORY, level(b"8", 990_000, 7), ms=5000)
     yield deep(
         "x91_restart_under_the_same_id", FIRST, LAST, again,
-        truth=(DIRECTORY, level(b"8", 990_000, 7)), sessions=((1, 4), (1, 3)), session_resets=1, **both,
+        truth=(DIRECTORY, level(b"8", 990_000, 7)), sessions=((1, 4), (1, 3)),
+        session_resets=1, **both,
     )  # fmt: skip
     old = sent(3, ASK, at=AT_ASK, ms=2)
     yield deep(
@@ -110,8 +111,8 @@ def offsets() -> Iterator[Vector]:
     lost = level(b"8", 980_000, 1)
     behind = sent(4, lost, at=AT_ASK + 2 + len(ASK), ms=3)
     yield deep(
-        "x93_gap", FIRST, behind, truth=(*TRUTH, lost), gaps=[(3, 1)], suspect=[1], sessions=((1, 5),),
-        messages_decoded=3, events_written=6,
+        "x93_gap", FIRST, behind, truth=(*TRUTH, lost), gaps=[(3, 1)], suspect=[1],
+        sessions=((1, 5),), messages_decoded=3, events_written=6,
     )  # fmt: skip
 
 
@@ -132,7 +133,8 @@ def fills() -> Iterator[Vector]:
     )  # fmt: skip
     yield deep(
         "x95_replies_unsorted_and_overlapping", FIRST, *ranges, truth=(*TRUTH, *more),
-        sessions=((1, 9),), messages_decoded=8, messages_duplicate=1, gaps_healed=1, events_written=11,
+        sessions=((1, 9),), messages_decoded=8, messages_duplicate=1, gaps_healed=1,
+        events_written=11,
     )  # fmt: skip
     day = [sent(3, quote(1, 1, 2, 2), ms=1, protocol=p, session=9) for p in (TOPS_1_5, TOPS_1_6)]
     yield deep("x96_other_versions_in_the_file", FIRST, *day, LAST, drop_session_header=2, **GOOD)
@@ -149,19 +151,21 @@ def levels() -> Iterator[Vector]:
     """Price levels that cannot be: the same accounts as for orders."""
     absent = level(b"8", 970_000, 0)
     yield deep(
-        "x00_level_absent", FIRST, sent(3, absent, ASK, at=AT_ASK, ms=2), truth=(*TRUTH[:2], absent, ASK),
-        sessions=((1, 5),), messages_decoded=4, book_unknown_level=1, events_written=7,
+        "x00_level_absent", FIRST, sent(3, absent, ASK, at=AT_ASK, ms=2),
+        truth=(*TRUTH[:2], absent, ASK), sessions=((1, 5),), messages_decoded=4,
+        book_unknown_level=1, events_written=7,
     )  # fmt: skip
     for name, price in ("0", 0), ("negative", -1), ("2_63", 2**63 - 1):
         bad = level(b"8", price, 5)
         yield deep(
-            f"x00_price_{name}", FIRST, sent(3, bad, ASK, at=AT_ASK, ms=2), truth=(*TRUTH[:2], bad, ASK),
-            sessions=((1, 5),), suspect=[1], messages_decoded=4, book_bad_price=1, events_written=7,
+            f"x00_price_{name}", FIRST, sent(3, bad, ASK, at=AT_ASK, ms=2),
+            truth=(*TRUTH[:2], bad, ASK), sessions=((1, 5),), suspect=[1],
+            messages_decoded=4, book_bad_price=1, events_written=7,
         )  # fmt: skip
     short = BID[:29]
     yield deep(
-        "x00_level_cut", FIRST, sent(3, short, ASK, at=AT_ASK, ms=2), sessions=((1, 5),), suspect=[1],
-        messages_decoded=3, message_length=1, events_written=6,
+        "x00_level_cut", FIRST, sent(3, short, ASK, at=AT_ASK, ms=2),
+        sessions=((1, 5),), suspect=[1], messages_decoded=3, message_length=1, events_written=6,
     )  # fmt: skip
     symbols = [level(b"8", 1_000_000, 1, symbol=b"%08d" % i) for i in range(20)]
     full = [sent(1, *symbols)]

@@ -254,8 +254,9 @@ def wraps() -> Iterator[Vector]:
     new = itch_directory(b"NEW", locate=2)
     order = itch_add(1 << 40, b"S", 5, 20_000, locate=2, stock=b"NEW")
     yield stream(
-        "u48_directory_after_the_join", part(50), line_a(51, new, order), truth=[*said(50), new, order],
-        suspect=[1], sessions=((50, 53),), messages_decoded=3, events_written=6,
+        "u48_directory_after_the_join", part(50), line_a(51, new, order),
+        truth=[*said(50), new, order], suspect=[1], sessions=((50, 53),),
+        messages_decoded=3, events_written=6,
     )  # fmt: skip
 
 
@@ -271,8 +272,8 @@ def requests() -> Iterator[Vector]:
     )
     late = [part(3, after_us=20_000), part(3)]
     yield stream(
-        "u49_reply_late_and_twice", FIRST, part(4), *late, truth=said(4), gaps=[(3, 1)], suspect=[1],
-        sessions=((1, 5),), messages_decoded=3, messages_late=2, events_written=6,
+        "u49_reply_late_and_twice", FIRST, part(4), *late, truth=said(4), gaps=[(3, 1)],
+        suspect=[1], sessions=((1, 5),), messages_decoded=3, messages_late=2, events_written=6,
     )  # fmt: skip
     cut = line_a(3, ASK, message(4), count=3)
     yield stream(
