@@ -357,8 +357,9 @@ static inline int64_t block_len(const struct span *span, uint32_t at)
     return len <= span->len - at - 2 ? (int64_t)len : -1;
 }
 
-/* Hands every whole message on; returns how many there were. */
-static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv)
+/* Hands every whole message on; returns how many there were, and their bytes in *used. */
+static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv,
+                     uint32_t *used)
 {
     uint32_t at = 0;
     unsigned i = 0;
@@ -374,6 +375,7 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
     } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
         COUNT(arbiter, session_trailing, 1);
     }
+    *used = at;
     return i;
 }
 
@@ -455,10 +457,11 @@ int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span
     struct line *line = &arbiter->lines[line_index];
     note_line(arbiter, line, span, ts_recv);
     note_lead(arbiter, line_index, span->sequence, ts_recv);
-    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv);
+    uint32_t used;
+    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv, &used);
     if (end >= line->next) {
         line->next = end;
-        line->next_offset = span->offset + span->len;
+        line->next_offset = span->offset + used;
     }
     if (span->count == 0 && span->sequence > arbiter->highest)
         arbiter->highest = span->sequence;

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydpdk._core import lib
 
 from pydpdk import counters
+from pydpdk._core import lib
 from pydpdk.engine import END
 from pydpdk.errors import DataError
 from pydpdk.feed import Endpoint, Feed

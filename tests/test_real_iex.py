@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 from iex_parser import DEEP_1_0, TOPS_1_6
 from iex_parser.messages import decode_message
-from pydpdk._core import lib
 from scapy.utils import RawPcapReader, checksum
 
+from pydpdk._core import lib
 from pydpdk.engine import END
 from tests.dissect import iextp_packets
 from tests.naive_book import ASK, BID, NaiveBooks

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydpdk._core import lib
 
+from pydpdk._core import lib
 from pydpdk.engine import END
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.multicast import Channel, Framer
