@@ -38,8 +38,10 @@ static void tap_messages(struct tap *tap, const struct message *messages, unsign
 {
     for (unsigned i = 0; i < count; i++) {
         uint64_t size = (sizeof(struct tap_record) + messages[i].len + 7) & ~7ull;
-        if (tap->room - tap->used < size)
+        if (tap->room - tap->used < size) {
+            tap->lost += count - i;
             return;
+        }
         struct tap_record record = { messages[i].sequence, messages[i].ts_recv, messages[i].len, (uint32_t)session };
         memcpy(tap->buffer + tap->used, &record, sizeof record);
         memcpy(tap->buffer + tap->used + sizeof record, messages[i].data, messages[i].len);

@@ -26,6 +26,7 @@ struct feed_config {
 struct tap {                /* delivered messages as they are, for export; optional */
     uint8_t *buffer;
     uint64_t room, used;    /* each: struct tap_record, then its bytes, padded to 8 */
+    uint64_t lost;          /* messages that found no room */
 };
 struct tap_record { uint64_t sequence, ts_recv; uint32_t len; uint32_t session; };
 

@@ -108,7 +108,7 @@ class Lockstep:
         self._reports = self._stack.enter_context(Reader(fd=ring.fd, from_start=True))
         self._venue = self._stack.enter_context(SimVenue(ring, orders_max=trading.orders_max))
         for feed in self.engine.feeds:
-            self._venue.books(feed.index, feed.books.pointer)
+            self._venue.books(feed.index, feed.books.pointer, feed.gaps_pointer)
             trading.risk.books(feed.index, lib.books_all(feed.books.pointer), feed.gaps_pointer)
         self._runner = Runner(trading.stage)
         self._rejects = NO_EVENTS
