@@ -8,8 +8,9 @@
 #include <sys/random.h>
 
 /* The meaning of IEX TOPS 1.6 and DEEP 1.0. Instruments are named by symbol; each gets an
- * index when it first appears and is announced by an EVENT_INSTRUMENT then, because nothing
- * else in the stream would tell which symbol an index is.
+ * index when it first appears, which it keeps for the life of the feed, and is announced by an
+ * EVENT_INSTRUMENT when it first appears in a session, because nothing else in the stream would
+ * tell which symbol an index is.
  *
  * DEEP tells price levels. One event at the venue may change several; the last update says
  * that the event is complete, and only then are the best prices looked at. TOPS tells the
@@ -285,7 +286,9 @@ static void close(struct decoder *decoder)
     decoder->own = NULL;
 }
 
-static void reset(struct decoder *decoder) { symbols_clear(decoder->own); }
+/* Symbols keep their indices from one session to the next: positions and limits, which are
+ * kept by index, outlive a session. */
+static void reset(struct decoder *decoder) { (void)decoder; }
 
 const struct protocol tops16_protocol = {
     .name = "tops16", .prefix = "iex", .session = SESSION_IEXTP, .iextp = IEXTP_TOPS_1_6,

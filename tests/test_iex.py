@@ -192,17 +192,21 @@ def test_halts_of_market_and_venue_end_apart() -> None:
             assert bool(event["flags"] & HALTED) == bool(halted), (letter, status)
 
 
-def test_symbols_are_numbered_by_appearance_and_from_1_again_in_a_new_session() -> None:
+def test_symbols_are_numbered_by_appearance_and_keep_their_numbers_in_a_new_session() -> None:
     symbols = ["BBB", "AAA", "CCC", "AAA"]
     with Decoding("deep10") as deep:
         events = deep.decode(*(pack("H", symbol=s, status="T") for s in symbols))
         status = events[events["kind"] == lib.EVENT_STATUS]
         assert status["instrument_id"].tolist() == [1, 2, 3, 2]
-        assert bytes(ffi.buffer(deep.book(2).symbol)) == b"AAA     "
         lib.books_clear(deep.books)
         deep.protocol.reset(deep.decoder)
-        events = deep.decode(pack("H", symbol="CCC", status="T"))
-        assert events["instrument_id"].tolist() == [1, 1]
+        events = deep.decode(*(pack("H", symbol=s, status="T") for s in ["CCC", "DDD", "CCC"]))
+        told = events["kind"] == lib.EVENT_INSTRUMENT
+        assert told.tolist() == [True, False, True, False, False]
+        assert events["instrument_id"].tolist() == [3, 3, 4, 4, 3]
+        assert [e["order_id"].tobytes() for e in events[told]] == [b"CCC     ", b"DDD     "]
+        names = [bytes(ffi.buffer(deep.book(n).symbol)) for n in (2, 3, 4)]
+        assert names == [bytes(8), b"CCC     ", b"DDD     "]
 
 
 def test_more_symbols_than_indices_are_counted_and_change_no_book() -> None:
