@@ -237,14 +237,15 @@ static void apply(struct decoder *decoder, const struct message *message)
     apply_to(decoder, message, book, instrument);
 }
 
-/* Shorter than its type: what it did to a level is not known. */
-static void unreadable(struct decoder *decoder, const struct message *message)
+/* Shorter than its type: what it did to a book is not known. Its symbol may be no symbol, so it
+ * takes no index; one that is not known leaves no book above doubt. */
+static void unreadable(struct decoder *decoder, const struct message *message, const uint8_t *length_of)
 {
-    enum { TO_SYMBOL = offsetof(struct iex_buy_level_update, size) };
-    uint8_t type = message->len > 0 ? message->data[0] : '8';
-    if (type != '8' && type != '5' && type != 'Q')
+    enum { TO_SYMBOL = offsetof(struct iex_security_event, symbol) + 8 };
+    uint8_t type = message->len > 0 ? message->data[0] : 0;
+    if (message->len > 0 && (length_of[type] == 0 || (type != '8' && type != '5' && type != 'Q')))
         return;
-    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_index(decoder->own, AS(security_event, message)->symbol);
+    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->own, AS(security_event, message)->symbol);
     doubt(decoder, instrument == 0 ? NULL : book_of(decoder->books, instrument));
 }
 
@@ -255,7 +256,7 @@ static void decode(struct decoder *decoder, const struct message *messages, unsi
         if (message_accept(decoder, &messages[i], length_of, 1))
             apply(decoder, &messages[i]);
         else
-            unreadable(decoder, &messages[i]);
+            unreadable(decoder, &messages[i], length_of);
 }
 
 static void tops16_decode(struct decoder *decoder, const struct message *messages, unsigned count)

@@ -237,6 +237,27 @@ def test_short_and_unknown_messages_are_counted_and_skipped(protocol: str, lette
         assert iex.counted() == counted
 
 
+@pytest.mark.parametrize(
+    ("protocol", "letter", "harmless"), [("tops16", "Q", "85E"), ("deep10", "8", "Q")]
+)
+def test_a_short_update_puts_its_book_in_doubt_and_takes_no_index(
+    protocol: str, letter: str, harmless: str
+) -> None:
+    """HOSTILE 121: what it did is not known; types of the other protocol change nothing."""
+    with Decoding(protocol) as iex:
+        iex.decode(*(pack("H", symbol=s, status="T") for s in ("AAA", "BBB")))
+        iex.decode(*(pack(x, symbol="AAA")[:20] for x in harmless))
+        assert not any(iex.book(n).state & lib.BOOK_BROKEN for n in (1, 2))
+        iex.decode(pack(letter, symbol="AAA")[:20])
+        assert [bool(iex.book(n).state & lib.BOOK_BROKEN) for n in (1, 2)] == [True, False]
+        assert iex.decoder.gaps == 0
+        iex.decode(pack(letter, symbol="GARBAGE")[:20])
+        assert iex.decoder.gaps == 1, "whose book it changed is not known"
+        assert iex.decode(pack("H", symbol="CCC", status="T"))["instrument_id"].tolist() == [3, 3]
+        iex.decode(pack(letter, symbol="AAA")[:17], b"")
+        assert iex.decoder.gaps == 3
+
+
 @pytest.mark.parametrize("letter", RECORDS)
 def test_messages_may_grow_at_their_end(letter: str) -> None:
     """The specifications reserve the right to."""
