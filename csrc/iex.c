@@ -109,10 +109,13 @@ static void set_side(struct decoder *decoder, struct book *book, uint32_t instru
         set_level(decoder, book, instrument, side, price, size);
 }
 
+/* The whole book: right from here, unless a side of this one fails. */
 static void quote_update(struct decoder *decoder, const struct message *message, struct book *book, uint32_t instrument)
 {
     const struct iex_quote_update *m = AS(quote_update, message);
     struct event event = event_of(message, instrument, EVENT_QUOTE);
+    book->epoch = decoder->gaps;                /* whatever was lost or broken before */
+    book->state &= ~(uint32_t)BOOK_BROKEN;
     set_side(decoder, book, instrument, SIDE_BID, rd_px4le(m->bid_price), rd_le32(m->bid_size));
     set_side(decoder, book, instrument, SIDE_ASK, rd_px4le(m->ask_price), rd_le32(m->ask_size));
     emit_top(decoder, book, &event);

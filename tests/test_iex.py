@@ -127,6 +127,25 @@ def test_a_quote_update_is_the_whole_book() -> None:
         assert tops.counted() == {"messages_decoded": len(quotes)}
 
 
+def test_a_quote_update_ends_all_doubt_about_its_book_alone() -> None:
+    """HOSTILE 123: after a gap, a short message or a bad price, the next quote is the book."""
+
+    def quote(symbol: str, price: int = 1_234_500) -> bytes:
+        return pack("Q", symbol=symbol, bid_size=1, bid_price=price)
+
+    with Decoding("tops16") as tops:
+        tops.decode(quote("AAA"), quote("BBB"))
+        tops.decoder.gaps = 2
+        assert tops.decode(pack("H", symbol="AAA", status="T"))[-1]["flags"] & SUSPECT
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+        assert tops.decode(pack("H", symbol="BBB", status="T"))[-1]["flags"] & SUSPECT
+        tops.decode(quote("AAA")[:-1])
+        assert tops.decode(pack("H", symbol="AAA", status="T"))[-1]["flags"] & SUSPECT
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+        assert tops.decode(quote("AAA", -1))["flags"].tolist() == [LAST | SUSPECT]
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+
+
 updates = st.lists(
     st.tuples(
         st.sampled_from("85"),
