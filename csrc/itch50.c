@@ -11,7 +11,7 @@
  *   TRADE    order_id = match number, aux = cross type (Q) or 0 (P)
  *   AUCTION  price = current reference, size = imbalance, order_id = paired shares,
  *            aux = cross type
- *   STATUS   aux = trading state, order_id = message type
+ *   STATUS   aux = trading state (H) or action (h), order_id = message type
  *   INSTRUMENT  size = round lot
  * A size that does not fit 32 bits becomes UNDEF_SIZE. */
 
@@ -232,16 +232,34 @@ static void directory(struct decoder *decoder, const struct message *message)
     emit_change(decoder, book, &event);
 }
 
+/* 1.2.2. Quotation only is the part of a halt or pause in which orders are taken for the cross
+ * that ends it: nothing trades before T. */
 static void trading_action(struct decoder *decoder, const struct message *message)
 {
     struct event event = event_of(decoder, message, EVENT_STATUS);
     struct book *book = seen(decoder, event.instrument_id);
     char state = AS(stock_trading_action, message)->trading_state;
-    if (state == 'H' || state == 'P')
+    if (state == 'H' || state == 'P' || state == 'Q')
         book->state |= BOOK_HALTED;
-    if (state == 'T' || state == 'Q')
+    if (state == 'T')
         book->state &= ~(uint32_t)BOOK_HALTED;
     event.aux = (uint8_t)state;
+    event.order_id = message->data[0];
+    emit_plain(decoder, &event);
+}
+
+/* 1.2.8. Names the market that halts, but a feed does not know which one it is of: the halt of
+ * any counts, and a resumption ends it whichever market it names. */
+static void operational_halt(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_STATUS);
+    struct book *book = seen(decoder, event.instrument_id);
+    char action = AS(operational_halt, message)->action;
+    if (action == 'H')
+        book->state |= BOOK_STOPPED;
+    if (action == 'T')
+        book->state &= ~(uint32_t)BOOK_STOPPED;
+    event.aux = (uint8_t)action;
     event.order_id = message->data[0];
     emit_plain(decoder, &event);
 }
@@ -288,6 +306,7 @@ static void apply(struct decoder *decoder, const struct message *message)
     case 'I': noii(decoder, message); break;
     case 'R': directory(decoder, message); break;
     case 'H': trading_action(decoder, message); break;
+    case 'h': operational_halt(decoder, message); break;
     case 'S': tell(decoder, message, EVENT_SYSTEM, AS(system_event, message)->event_code); break;
     default: tell(decoder, message, EVENT_INFO, (char)type); break;
     }
