@@ -52,8 +52,7 @@
     X(feed_stale, "times all lines were silent for too long") \
     X(session_trailing, "packets with bytes left over after the last block") \
     X(block_cut, "packets that end before their declared message count") \
-    /* messages: expected = delivered + lost; received = delivered + duplicate + late + cut
-     * + untrusted */ \
+    /* expected = delivered + lost; received = delivered + duplicate + late + cut + untrusted */ \
     X(messages_expected, "sequences from the first to the last known, over all sessions") \
     X(messages_received, "messages declared by packets of the current session, over all lines") \
     X(messages_delivered, "messages passed on by the arbiter, each sequence once, in order") \

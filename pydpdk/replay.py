@@ -319,7 +319,9 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
         totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
     )
     events = totals["events_written"] - events_read
+    expected = totals["messages_expected"]
+    expected -= totals["messages_delivered"] + totals["messages_lost"]
     ledger: int = sum(
         abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions
     )
-    return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger
+    return abs(frames) + abs(messages) + abs(decoded) + abs(events) + abs(expected) + ledger

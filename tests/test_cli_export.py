@@ -28,7 +28,9 @@ from tests.itch50_model import Model
 from tests.recount import books, delivered, packets
 
 ENDINGS = (".npy", ".csv", ".parquet")
-DAY_FEED = Feed.parse("itch50@" + ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B)))
+DAY_FEED = Feed.parse(
+    "itch50@" + ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
+)
 
 
 @pytest.fixture(scope="module")
