@@ -9,14 +9,14 @@ enum { SOURCES_MAX = 8, ROUTES_MAX = 16 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
-enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_MESSAGE = 3, EVENTS_PER_STEP = 8192 };
+enum { EVENTS_PER_PACKET = 8192, EVENTS_PER_STEP = 8192 };
 
 struct engine_config {
     int32_t checksum_policy;    /* enum checksum_policy */
     uint32_t burst;             /* packets asked for at once, 1..BURST_MAX */
     /* A step ends at a packet boundary that depends on the input alone: where the record clock
-     * enters another interval of batch_ns (0: never), after packets_max packets, or when it has
-     * written EVENTS_PER_STEP records. */
+     * enters another interval of batch_ns (0: never), after packets_max packets, or when the
+     * messages it delivered may write EVENTS_PER_STEP records (see feed_load). */
     uint64_t batch_ns;
     uint32_t packets_max;
     /* 1: a step does not begin before the ring has room for all it may write, so that no

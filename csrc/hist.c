@@ -44,10 +44,10 @@ uint64_t hist_percentile(const struct hist *hist, double percent)
     /* The smallest value that at least `percent` of the samples do not exceed. */
     uint64_t rank = (uint64_t)(percent / 100.0 * (double)hist->count + 0.9999999);
     uint64_t seen = 0;
-    for (unsigned bucket = 0; bucket < HIST_BUCKETS; bucket++) {
+    for (unsigned bucket = 0; bucket < HIST_BUCKETS - 1; bucket++) {
         seen += hist->bucket[bucket];
         if (seen >= rank && seen > 0)
             return highest_of(bucket) < hist->max ? highest_of(bucket) : hist->max;
     }
-    return hist->max;
+    return hist->max;   /* the last bucket takes all that is longer */
 }

@@ -23,3 +23,9 @@ def read(counters: Any) -> dict[str, int]:
 def nonzero(values: dict[str, int], names: tuple[str, ...] = NAMES) -> dict[str, int]:
     """The counters of ``names`` that moved."""
     return {name: values[name] for name in names if values[name]}
+
+
+def table() -> str:
+    """All counters as a Markdown table, in the order of the registry."""
+    rows = (f"| `{name}` | {doc} |" for name, doc in DOCS.items())
+    return "\n".join(["| counter | counts |", "|---|---|", *rows])

@@ -71,7 +71,7 @@ def dpdk() -> Row:
 
 def memory() -> Row:
     info = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines())
-    free = int(info["MemAvailable"].split()[0]) // 1024
+    free = int(info.get("MemAvailable", "0").split()[0]) // 1024
     if free < 1024:
         return Row(
             "memory",

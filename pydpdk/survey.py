@@ -129,11 +129,14 @@ def _protocol(stream: Any) -> str | None:
 
 
 def joined(surveys: Sequence[Survey]) -> Survey:
-    """Several captures as one: the first stream of each destination, and all of the time."""
-    streams = {s.endpoint: s for found in reversed(surveys) for s in reversed(found.streams)}
+    """Several captures as one: the earliest stream of each destination, in order of time."""
+    first: dict[Endpoint, Stream] = {}
+    streams = (stream for found in surveys for stream in found.streams)
+    for stream in sorted(streams, key=lambda stream: stream.fields["ts_first"]):
+        first.setdefault(stream.endpoint, stream)
     return replace(
         surveys[0],
-        streams=tuple(reversed(streams.values())),
+        streams=tuple(first.values()),
         ts_first=min((found.ts_first for found in surveys if found.ts_first), default=0),
         ts_last=max(found.ts_last for found in surveys),
     )

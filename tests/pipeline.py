@@ -12,6 +12,7 @@ import numpy as np
 
 from pydpdk.engine import END, Engine
 from pydpdk.feed import Feed
+from pydpdk.limits import RiskConfig
 from pydpdk.replay import Lockstep, Trading
 from pydpdk.risk import Risk
 from pydpdk.source import open_source
@@ -37,7 +38,9 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        return not self.result["unexplained"] and set(self.ends) <= {END}
+        """Every account closes, no record is lost (lockstep waits) and no source broke."""
+        left = self.result["unexplained"] + self.result["events"]["lost"]
+        return left == 0 and set(self.ends) <= {END}
 
 
 def replay(
@@ -45,22 +48,24 @@ def replay(
     feeds: Sequence[Feed],
     stage: Stage | None = None,
     look: Callable[[Engine], object] | None = None,
+    limits: RiskConfig | None = None,
     **options: Any,
 ) -> Outcome:
     """Run sources (paths or source strings) to their end; ``look`` at the engine before it goes."""
     if isinstance(specs, str | Path):
         specs = [specs]
-    batches = [np.zeros(0, EVENT)]
+    batches: list[bytes] = []
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(str(spec))) for spec in specs]
         engine = stack.enter_context(Engine(sources, feeds, **options))
         trading = None
         if stage:
-            trading = Trading(stage, stack.enter_context(Risk(feeds=len(feeds))))
-        keep = lambda events: batches.append(events.copy())  # noqa: E731
-        run = stack.enter_context(Lockstep(engine, trading, on_events=keep))
-        run.run()
-        result = run.result()
+            trading = Trading(stage, stack.enter_context(Risk(limits, feeds=len(feeds))))
+        lockstep = stack.enter_context(
+            Lockstep(engine, trading, on_events=lambda events: batches.append(events.tobytes()))
+        )
+        lockstep.run()
+        result = lockstep.result()
         del result["latency_ns"]
         if look:
             look(engine)
@@ -70,9 +75,9 @@ def replay(
             [f"{feed.books.hash():016x}" for feed in engine.feeds],
             [engine.source_error(i) for i in range(len(specs))],
             [source.problem() for source in sources],
-            b"".join(records.tobytes() for records in run.records["sent"]),
-            b"".join(records.tobytes() for records in run.records["reports"]),
-            np.concatenate(batches),
+            b"".join(records.tobytes() for records in lockstep.records["sent"]),
+            b"".join(records.tobytes() for records in lockstep.records["reports"]),
+            np.frombuffer(b"".join(batches), EVENT),
         )
 
 

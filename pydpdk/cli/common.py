@@ -46,8 +46,9 @@ WIDE = 200  # a narrow terminal wraps a table's lines; it must not cost digits
 def console() -> Console:
     """Where results for people go: stdout, text as it is, no colour but on a terminal."""
     return Console(
-        file=sys.stdout, width=WIDE, soft_wrap=True, highlight=False, markup=False, emoji=False
-    )
+        file=sys.stdout, width=WIDE, height=50, soft_wrap=True,
+        highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
 
 
 def table(texts: Sequence[str], numbers: Sequence[str]) -> Table:

@@ -15,7 +15,11 @@ from pydpdk.survey import Survey, survey
 
 @click.group("pcap")
 def command() -> None:
-    """Look into captures."""
+    """Look into captures.
+
+    \b
+    pydpdk pcap info day.pcap
+    """
 
 
 @command.command("info")
