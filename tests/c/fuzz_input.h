@@ -5,6 +5,7 @@
 #include "wire/iextp.h"
 #include "wire/moldudp64.h"
 #include "decode.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@
  *   3  the same for DEEP in IEX-TP
  * bit 2: line B; bit 3: the second source; bit 4: cut off by the capture; bit 5: other link type;
  * bit 6: odd hardware flags; bit 7: of 1, the IEX line; of 2 and 3, wild fields
- * Each frame is a malloc of its own size, so that every read beyond it is a report. */
+ * A burst gives each frame as a malloc of its own size and frees those of the burst before, so that
+ * every read beyond a frame, or too late, is a report. */
 
 enum { FRAMES = 128, FRAME_MAX = 4096, CONFIG_BYTES = 1, RECORD_BYTES = 4 };
 enum { MODE_RAW, MODE_PAYLOAD, MODE_ITCH, MODE_DEEP };
@@ -28,8 +30,10 @@ enum { LINE_B = 4, SECOND = 8, CUT = 16, LINK = 32, HARDWARE = 64, SPECIAL = 128
 
 struct frames {                 /* a source over frames in memory */
     struct source source;       /* first */
-    unsigned count, at;
+    unsigned count, at, alive;  /* [alive, at) are out */
     struct packet packets[FRAMES];
+    uint8_t *out[FRAMES];
+    uint8_t bytes[FRAMES][FRAME_MAX];
 };
 
 struct writer {
@@ -191,15 +195,38 @@ static inline void add_frame(struct frames *frames, const uint8_t *frame, size_t
     static const uint16_t links[] = { LINK_RAW, LINK_SLL, LINK_SLL2, LINK_IPV4, LINK_IPV6, 0, 147 };
     uint8_t mix = (uint8_t)(len ^ ts >> 10);
     uint32_t caplen = flags & CUT ? (uint32_t)len * mix / 256 : (uint32_t)len;
-    uint8_t *copy = malloc(caplen);     /* of 0 bytes too */
-    if (copy == NULL || frames->count == FRAMES)
-        __builtin_trap();
+    uint8_t *copy = frames->bytes[frames->count];
     memcpy(copy, frame, caplen);
     frames->packets[frames->count++] = (struct packet){
         .data = copy, .caplen = caplen, .wirelen = (uint32_t)len, .ts_recv = ts,
         .link = flags & LINK ? links[mix % 7] : LINK_ETHERNET, .flags = flags & HARDWARE ? mix & 15 : 0,
     };
 }
+
+static inline void take_back(struct frames *frames)
+{
+    for (; frames->alive < frames->at; frames->alive++)
+        free(frames->out[frames->alive]);
+}
+
+static inline int frames_burst(struct source *source, struct packet *packets, int max)
+{
+    struct frames *frames = (struct frames *)source;
+    int n = 0;
+    take_back(frames);
+    for (; n < max && frames->at < frames->count; n++, frames->at++) {
+        struct packet *packet = &packets[n];
+        *packet = frames->packets[frames->at];
+        uint8_t *copy = frames->out[frames->at] = malloc(packet->caplen);   /* of 0 bytes too */
+        if (copy == NULL)
+            __builtin_trap();
+        memcpy(copy, packet->data, packet->caplen);
+        packet->data = copy;
+    }
+    return n > 0 ? n : -ENODATA;
+}
+
+static inline void frames_close(struct source *source) { take_back((struct frames *)source); }
 
 /* All frames of the input, over two sources. */
 static inline void read_frames(const uint8_t *data, size_t size, struct frames sources[2])
