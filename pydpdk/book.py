@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydpdk._core import ffi, lib
-from pydpdk.errors import CoreError, UsageError, check
+from pydpdk.errors import CoreError, PydpdkError, UsageError, check
 from pydpdk.layout import UNDEF_PRICE, dtype
 
 BID, ASK = lib.SIDE_BID, lib.SIDE_ASK
@@ -49,12 +49,13 @@ class Queue(NamedTuple):
 class Books:
     """All books of one feed, written by the engine (or by a test, through ``pointer``).
 
-    Built from a ``struct books *`` it owns nothing and must not outlive the engine that gave it;
-    ``Books.create`` makes books of its own, to be used in ``with``.
+    Built from a ``struct books *`` it owns nothing: the engine that gave it closes it when it
+    ends. ``Books.create`` makes books of its own, to be used in ``with``. Closed books raise
+    PydpdkError.
     """
 
     def __init__(self, pointer: Any) -> None:
-        self.pointer = pointer
+        self._pointer = pointer
         self._owned = False
         self._indices: dict[bytes, int] = {}
         self.levels = self._view(lib.books_levels(pointer), "level", lib.books_levels_room(pointer))
@@ -87,13 +88,19 @@ class Books:
         self.close()
 
     def close(self) -> None:
-        """Free the memory of own books: views of them must not be used any more."""
-        if self._owned:
-            self._owned = False
-            self.levels = self.levels[:0]
-            self.instruments = self.instruments[:0]
-            lib.books_destroy(self.pointer)
-            self.pointer = ffi.NULL
+        """Let go of the memory, and free own books: views of it must not be used any more."""
+        pointer, self._pointer = self._pointer, None
+        self.levels = self.levels[:0]
+        self.instruments = self.instruments[:0]
+        if self._owned and pointer is not None:
+            lib.books_destroy(pointer)
+
+    @property
+    def pointer(self) -> Any:
+        """The ``struct books *``."""
+        if self._pointer is None:
+            raise PydpdkError("these books are closed, or the engine that had them is")
+        return self._pointer
 
     @staticmethod
     def _view(pointer: Any, struct: str, count: int) -> NDArray[np.void]:
@@ -127,9 +134,10 @@ class Books:
         return self._side(book.side[0], n), self._side(book.side[1], n)
 
     def _book(self, instrument: int) -> Any:
+        books = lib.books_all(self.pointer)
         if not 0 <= instrument < len(self.instruments):
             raise UsageError(f"instrument {instrument} is not in 0..{len(self.instruments) - 1}")
-        return lib.books_all(self.pointer)[instrument]
+        return books[instrument]
 
     def _side(self, side: Any, n: int | None) -> NDArray[np.void]:
         at, count = int(side.at), int(side.count)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from pydpdk import counters
 from pydpdk._core import ffi, lib
-from pydpdk.book import Books
-from pydpdk.errors import UsageError, check
+from pydpdk.errors import PydpdkError, UsageError, check
 from pydpdk.feed import Endpoint, Feed
+from pydpdk.feedview import FeedView
 from pydpdk.ring import Ring
+from pydpdk.running import AGAIN as AGAIN
+from pydpdk.running import END as END
+from pydpdk.running import Running
 from pydpdk.source import Source
 
 CHECKSUMS = {
@@ -23,115 +23,7 @@ CHECKSUMS = {
     "auto": lib.CHECKSUM_AUTO,
     "verify": lib.CHECKSUM_VERIFY,
 }
-END = -errno.ENODATA
-AGAIN = -errno.EAGAIN
 STAGES = ("receive", "arbitrate", "decode")
-
-
-class FeedView:
-    """One running feed: its books, accounts and counters."""
-
-    def __init__(self, feed: Any, index: int, spec: Feed) -> None:
-        self.pointer = feed
-        self.index = index
-        self.spec = spec
-        self.books = Books(lib.feed_books(feed))
-        self.base = index << 16  # of its instrument ids
-
-    def symbols(self) -> dict[int, str]:
-        """Symbols by ``instrument_id``, of the instruments that this session named."""
-        symbols = self.books.instruments["symbol"]
-        return {
-            self.base + i: symbols[i].decode("latin-1").rstrip()
-            for i in np.flatnonzero(symbols != b"").tolist()
-        }
-
-    def counters(self) -> dict[str, int]:
-        """Every counter of the registry, as this feed moved it."""
-        lib.feed_sync(self.pointer)
-        return counters.read(lib.feed_counters(self.pointer))
-
-    def messages(self) -> dict[str, int]:
-        """Decoded messages by the venue's type letter."""
-        by_type = ffi.unpack(lib.feed_decoder(self.pointer).by_type, 256)
-        return {chr(i): n for i, n in enumerate(by_type) if n}
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Statistics of line A, then B."""
-        lines = lib.feed_lines(self.pointer)
-        names = ("packets", "messages", "wins", "losses", "healed", "leads", "lead_ns_max", "stale")
-        return [
-            {
-                "line": str(endpoint),
-                **{name: getattr(lines[i], name) for name in names},
-                "lead_ns_mean": lines[i].lead_ns_sum // max(lines[i].leads, 1),
-            }
-            for i, endpoint in enumerate(self.spec.lines)
-        ]
-
-    def sessions(self) -> Iterator[dict[str, Any]]:
-        """The account of each session, oldest first (the last 64), the running one last.
-
-        ``first..last`` were expected = ``delivered`` + ``lost``; ``received`` over all lines =
-        delivered + duplicate + late + cut + untrusted.
-        """
-        for i in range(lib.feed_sessions(self.pointer)):
-            ledger = lib.feed_ledger(self.pointer, i)
-            if ledger != ffi.NULL:
-                yield _account(ledger, self.spec.protocol)
-
-    @property
-    def gaps_pointer(self) -> Any:
-        """``const uint32_t *`` on the gap count, for risk."""
-        return ffi.addressof(lib.feed_decoder(self.pointer), "gaps")
-
-    def is_suspect(self, instrument: int) -> bool:
-        """Whether the book of that number (within this feed) may be wrong."""
-        book = self.books.instruments[instrument]
-        return bool(book["epoch"] != self.gaps or book["state"] & lib.BOOK_BROKEN)
-
-    @property
-    def gaps(self) -> int:
-        """Gap count of this session: books whose epoch is older are suspect."""
-        return int(lib.feed_decoder(self.pointer).gaps)
-
-    @property
-    def suspect(self) -> bool:
-        """Whether a gap of this session was given up, or its begin was missed."""
-        return self.gaps > 0
-
-
-def _account(ledger: Any, protocol: str) -> dict[str, Any]:
-    raw = bytes(ffi.buffer(ledger.session, lib.SESSION_ID))
-    text = raw.rstrip(b" \0").decode("latin-1") if protocol == "itch50" else raw[:8].hex()
-    recovered = (
-        "received",
-        "delivered",
-        "duplicate",
-        "late",
-        "cut",
-        "untrusted",
-        "lost",
-        "mismatched",
-    )
-    return {
-        "session": text,
-        "first": ledger.first,
-        "last": ledger.next - 1,
-        **{name: getattr(ledger, name) for name in recovered},
-        "gaps": ledger.gaps_detected,
-        "recovered": ledger.gaps_healed,
-        "declared": ledger.gaps_declared,
-        "ended": bool(ledger.ended),
-        "ts_first": ledger.ts_first,
-        "ts_last": ledger.ts_last,
-        "books": {
-            "instruments": ledger.instruments,
-            "orders": ledger.orders,
-            "levels": ledger.levels,
-            "hash": f"{ledger.books_hash:016x}",
-        },
-    }
 
 
 class Engine:
@@ -158,45 +50,70 @@ class Engine:
         ring: bool = True,
         until_ns: int = 2**64 - 1,
     ) -> None:
-        if not 1 <= burst <= lib.BURST_MAX:
-            raise UsageError(f"burst {burst}: must be 1..{lib.BURST_MAX}")
-        if checksum not in CHECKSUMS:
-            raise UsageError(f"checksum policy {checksum!r}: one of {', '.join(CHECKSUMS)}")
-        if batch_us < 0 or packets_max < 1:
-            raise UsageError("batch_us must be >= 0 and packets_max >= 1")
-        _check_feeds(feeds)
-        if len(sources) > lib.SOURCES_MAX:
-            raise UsageError(f"{len(sources)} sources: at most {lib.SOURCES_MAX}")
         self._stack = ExitStack()
-        self.sources = [self._stack.enter_context(source) for source in sources]
-        reserve = (
-            lib.EVENTS_PER_STEP
-            + lib.EVENTS_PER_PACKET
-            + sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
-        )
-        slots = 1 << (2 * reserve - 1).bit_length()
+        self._pointer: Any = None
+        self._running: Running | None = None
         self.ring: Ring | None = None
-        if ring:
-            self.ring = self._stack.enter_context(Ring(slots, ring_name, clock=self._clock()))
-        config = ffi.new(
-            "struct engine_config *",
-            {
-                "checksum_policy": CHECKSUMS[checksum],
-                "burst": burst,
-                "batch_ns": batch_us * 1000,
-                "packets_max": packets_max,
-                "lockstep": int(lockstep),
-                "until_ns": until_ns,
-            },
-        )
-        out = ffi.new("struct engine **")
-        pointer = self.ring.pointer if self.ring else ffi.NULL
-        check(lib.engine_create(config, pointer, out), "engine")
-        self.pointer = out[0]
-        self._stack.callback(lib.engine_destroy, self.pointer)
+        self.feeds: list[FeedView] = []
+        self.sources = list(sources)
         for source in self.sources:
-            check(lib.engine_add_source(self.pointer, source.pointer), f"source {source.spec}")
-        self.feeds = [self._add_feed(feed) for feed in feeds]
+            self._stack.callback(source.close)
+        try:
+            _check_options(feeds, sources, burst, checksum, batch_us, packets_max)
+            self.ring = self._make_ring(feeds, ring_name) if ring else None
+            config = ffi.new(
+                "struct engine_config *",
+                {
+                    "checksum_policy": CHECKSUMS[checksum],
+                    "burst": burst,
+                    "batch_ns": batch_us * 1000,
+                    "packets_max": packets_max,
+                    "lockstep": int(lockstep),
+                    "until_ns": until_ns,
+                },
+            )
+            self._create(config)
+            self.feeds = [self._add_feed(feed) for feed in feeds]
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_ring(self, feeds: Sequence[Feed], name: str | None) -> Ring:
+        """Twice as many slots as one step may write (see engine_reserve)."""
+        reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET
+        reserve += sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
+        slots = 1 << (2 * reserve - 1).bit_length()
+        return self._stack.enter_context(Ring(slots, name, clock=self._clock()))
+
+    def _create(self, config: Any) -> None:
+        out = ffi.new("struct engine **")
+        ring = self.ring.pointer if self.ring else ffi.NULL
+        check(lib.engine_create(config, ring, out), "engine")
+        self._pointer = out[0]
+        self._stack.callback(lib.engine_destroy, self._pointer)
+        for source in self.sources:
+            check(lib.engine_add_source(self._pointer, source.pointer), f"source {source.spec}")
+
+    def _open(self) -> Any:
+        if self._pointer is None:
+            raise PydpdkError("this Engine is closed: make another one")
+        return self._pointer
+
+    @property
+    def pointer(self) -> Any:
+        """The ``struct engine *``. PydpdkError once it is closed."""
+        return self._open()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread of start() runs."""
+        return self._running is not None and self._running.alive
+
+    def _still(self) -> Any:
+        """The pointer, for what only the engine's own thread may do."""
+        if self.running:
+            raise UsageError("the engine runs in a thread of its own: stop() and join() that first")
+        return self._open()
 
     def _clock(self) -> str:
         return "capture"
@@ -204,25 +121,36 @@ class Engine:
     def _add_feed(self, feed: Feed) -> FeedView:
         out = ffi.new("struct feed **")
         index = check(lib.engine_add_feed(self.pointer, feed.config(), out), f"feed {feed}")
-        return FeedView(out[0], index, feed)
+        return FeedView(self, out[0], index, feed)
 
     def step(self) -> int:
-        """One batch: > 0 packets handled, 0 nothing came, AGAIN no room, END all is over.
+        """One batch: > 0 packets handled, 0 nothing came, AGAIN no room in the ring (lockstep).
 
-        Raises CoreError when a source broke; everything whole before the break was handled.
+        END: all is over, and what was open is declared. Any other negative errno: a source broke
+        (see source_error), said once all others ended; what was whole before it was handled.
         """
-        return int(lib.engine_step(self.pointer))
+        return int(lib.engine_step(self._still()))
 
     def run(self) -> int:
-        """Steps until stop() or the end. Runs in C with the GIL released."""
-        return int(lib.engine_run(self.pointer))
+        """Steps until stop(), which gives 0, or the end. Runs in C with the GIL released."""
+        return int(lib.engine_run(self._still()))
+
+    def start(self, core: int | None = None) -> Running:
+        """Run in a thread of its own, pinned to CPU ``core``, until stop() or the end.
+
+        Meanwhile step(), run() and accounts of sessions are refused; counters, books and the
+        ring may be read. close() stops and joins it first.
+        """
+        self._still()
+        self._running = Running(self, core)
+        return self._running
 
     def stop(self) -> None:
         """Makes run() return after its current batch; safe from any thread or signal handler.
 
         The next step() ends the run: what is open is declared, and every account closes.
         """
-        lib.engine_stop(self.pointer)
+        lib.engine_stop(self._open())
 
     @property
     def now(self) -> int:
@@ -255,6 +183,11 @@ class Engine:
 
     def close(self) -> None:
         """Frees the engine, its ring and its sources. Views into books and ring die with it."""
+        if self._running is not None and self._pointer is not None:
+            self._running.end()
+        self._pointer = None
+        for feed in self.feeds:
+            feed._books.close()
         self._stack.close()
 
     def __enter__(self) -> Engine:
@@ -267,6 +200,25 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_options(
+    feeds: Sequence[Feed],
+    sources: Sequence[Source],
+    burst: int,
+    checksum: str,
+    batch_us: int,
+    packets_max: int,
+) -> None:
+    if not 1 <= burst <= lib.BURST_MAX:
+        raise UsageError(f"burst {burst}: must be 1..{lib.BURST_MAX}")
+    if checksum not in CHECKSUMS:
+        raise UsageError(f"checksum policy {checksum!r}: one of {', '.join(CHECKSUMS)}")
+    if batch_us < 0 or packets_max < 1:
+        raise UsageError("batch_us must be >= 0 and packets_max >= 1")
+    if len(sources) > lib.SOURCES_MAX:
+        raise UsageError(f"{len(sources)} sources: at most {lib.SOURCES_MAX}")
+    _check_feeds(feeds)
 
 
 def _check_feeds(feeds: Sequence[Feed]) -> None:

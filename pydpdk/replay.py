@@ -298,6 +298,7 @@ def _books(engine: Engine) -> dict[str, Any]:
         **{name: sum(book[name] for book in books) for name in ("instruments", "orders", "levels")},
         "hash": "-".join(book["hash"] for book in books),
         "suspect": any(feed.suspect for feed in engine.feeds),
+        "suspect_instruments": sum(feed.suspect_instruments for feed in engine.feeds),
     }
 
 

@@ -26,7 +26,7 @@ def show(result: dict[str, Any]) -> None:
         )
     )
     books = result["books"]
-    state = "  SUSPECT after a gap" if books["suspect"] else ""
+    state = f"  {books['suspect_instruments']:,} SUSPECT" if books["suspect"] else ""
     out.print(
         f"books      {books['instruments']:,} instruments, {books['orders']:,} orders, "
         f"{books['levels']:,} levels, hash {books['hash']}{state}"
