@@ -66,7 +66,10 @@ static int instrument_unknown(struct candidate *c)
     return memcmp(c->limits, &none, sizeof none) == 0;
 }
 
-static int instrument_halted(struct candidate *c) { return c->book && (c->book->state & BOOK_HALTED); }
+static int instrument_halted(struct candidate *c)
+{
+    return c->book && (c->book->state & (BOOK_HALTED | BOOK_STOPPED));
+}
 
 static int book_suspect(struct candidate *c)
 {

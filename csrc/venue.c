@@ -3,7 +3,7 @@
  * orders alone: no clock, no chance, and market records may be cut into batches anywhere.
  *
  * An order that arrives is acknowledged and takes what is displayed on the other side, level by
- * level within its limit, at the displayed prices (DEPTH_MAX levels at most). What is left
+ * level within its limit, at the displayed prices (VENUE_DEPTH_MAX levels at most). What is left
  * rests (day) or is canceled (immediate or cancel).
  *
  * The real market doesn't know that we took anything: its book goes on showing those shares. So
@@ -12,13 +12,14 @@
  * size. A quote that changed only the other side shows nothing new here.
  *
  * A resting order fills at its own price, best price first, then oldest:
- *   - whole, when a trade happens strictly beyond its price: the market went through it. At its
- *     price it may have been behind everyone, so nothing happens;
+ *   - up to the shares that traded, when a trade happens strictly beyond its price: the market
+ *     went through it. A trade's shares are shared among all our orders that it went through.
+ *     At its price an order may have been behind everyone, so nothing happens;
  *   - up to the shares displayed and not yet taken, when the best price of the other side
  *     reaches it (EVENT_QUOTE): that liquidity would have traded with us.
  *
- * Nothing fills while the instrument is halted, nor against quotes of a suspect book. A gap
- * alone does nothing: orders rest on. A session that begins or ends cancels every order of the
+ * Nothing fills while the instrument is halted, nor against a book that is suspect, as an order
+ * arrives or as a quote moves. A gap alone does nothing else: orders rest on. A session that begins or ends cancels every order of the
  * feed: they are day orders. A report that finds no room in the ring is lost there and
  * counted, and its sequence number is missing; risk then keeps the exposure. */
 #include "venue.h"
@@ -27,7 +28,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FEEDS_MAX = 256, DEPTH_MAX = 64 };
+enum { FEEDS_MAX = 256 };
 
 struct market_side {
     int64_t price;          /* best displayed level when it was last looked at */
@@ -45,6 +46,7 @@ struct venue {
     uint64_t sequence;      /* of the last report */
     struct venue_stats stats;
     const struct books *books[FEEDS_MAX];
+    const uint32_t *gaps[FEEDS_MAX];    /* NULL: no book of that feed is stale by a gap */
     struct market *markets[FEEDS_MAX];  /* NULL: no such feed */
 };
 
@@ -81,10 +83,11 @@ void venue_destroy(struct venue *venue)
 }
 
 /* Without memory the feed stays unknown, and its orders are refused. */
-void venue_books(struct venue *venue, uint32_t feed, const struct books *books)
+void venue_books(struct venue *venue, uint32_t feed, const struct books *books, const uint32_t *gaps)
 {
     if (feed >= FEEDS_MAX)
         return;
+    venue->gaps[feed] = gaps;
     venue->books[feed] = books;
     if (!venue->markets[feed])
         venue->markets[feed] = calloc(BOOK_INSTRUMENTS_MAX, sizeof **venue->markets);
@@ -202,15 +205,28 @@ static void on_quote(struct venue *venue, struct market *market, const struct ev
     meet(venue, market, SIDE_ASK, at);
 }
 
+/* Gives `shares` that traded at `price` to our orders on `side`; returns what is left of them. */
+static uint32_t trade_through(struct venue *venue, const struct market *market, int side, int64_t price,
+                              uint32_t shares, struct moment at)
+{
+    const uint32_t *first = &market->side[index_of(side)].first;
+    while (shares && *first != NO_RESTING) {
+        const struct resting *order = &venue->pool.orders[*first];
+        if (!resting_better(side, order->price, price))
+            break;
+        uint32_t size = shares < order->left ? shares : order->left;
+        shares -= size;
+        fill_resting(venue, *first, size, at);
+    }
+    return shares;
+}
+
 static void on_trade(struct venue *venue, struct market *market, const struct event *trade, struct moment at)
 {
     if ((trade->flags & FLAG_HALTED) || !priced(trade->price))
         return;
-    for (int side = SIDE_BID; side <= SIDE_ASK; side++) {
-        const uint32_t *first = &market->side[index_of(side)].first;
-        while (*first != NO_RESTING && resting_better(side, venue->pool.orders[*first].price, trade->price))
-            fill_resting(venue, *first, venue->pool.orders[*first].left, at);
-    }
+    uint32_t left = trade_through(venue, market, SIDE_BID, trade->price, trade->size, at);
+    trade_through(venue, market, SIDE_ASK, trade->price, left, at);
 }
 
 static void cancel_feed(struct venue *venue, uint32_t feed, struct moment at)
@@ -267,16 +283,26 @@ static void take_level(struct venue *venue, struct resting *order, struct market
     report_fill(venue, order, level->price, size, at);
 }
 
+/* May an order take from this book: does it trade, and is it right? */
+static int takeable(const struct venue *venue, uint32_t feed, uint32_t instrument)
+{
+    const struct books *books = venue->books[feed];
+    if (!books)
+        return 0;
+    const struct book *book = &books_all(books)[instrument];
+    return !(book->state & (BOOK_HALTED | BOOK_STOPPED | BOOK_BROKEN)) &&
+           !(venue->gaps[feed] && book->epoch != *venue->gaps[feed]);
+}
+
 static void take(struct venue *venue, struct resting *order, struct moment at)
 {
-    const struct books *books = venue->books[order->instrument >> 16];
-    uint32_t instrument = order->instrument & 0xffff;
+    uint32_t feed = order->instrument >> 16, instrument = order->instrument & 0xffff;
     int other = order->side == SIDE_BID ? SIDE_ASK : SIDE_BID;
     struct market_side *shown = &market_of(venue, order->instrument)->side[index_of(other)];
-    struct level levels[DEPTH_MAX];
-    if (!books || (books_all(books)[instrument].state & (BOOK_HALTED | BOOK_BROKEN)))
+    struct level levels[VENUE_DEPTH_MAX];
+    if (!takeable(venue, feed, instrument))
         return;
-    int count = book_depth(books, instrument, other, DEPTH_MAX, levels);
+    int count = book_depth(venue->books[feed], instrument, other, VENUE_DEPTH_MAX, levels);
     if (count <= 0)
         return;
     note_best(shown, levels[0].price, levels[0].size < UINT32_MAX ? levels[0].size : UINT32_MAX);

@@ -12,8 +12,8 @@ import numpy as np
 from pydpdk import layout
 from pydpdk._core import ffi, lib
 from pydpdk.engine import Engine
-from pydpdk.errors import HostError, UsageError
-from pydpdk.replay import Lockstep
+from pydpdk.errors import DataError, HostError, UsageError
+from pydpdk.replay import Lockstep, join
 
 TAP_BYTES = 1 << 24
 Array = np.ndarray[Any, Any]
@@ -48,53 +48,63 @@ def export(
         keep = (lambda events: parts.append(events.copy())) if what == "events" else None
         with Lockstep(engine, on_events=keep) as lockstep:
             lockstep.run(lambda frames, now: progress(frames))
-        tables = {path: _joined(parts) if what == "events" else books(engine, depth)}
+        tables = {path: join(parts) if what == "events" else books(engine, depth)}
     for target, table in tables.items():
         write(target, table)
     return {target: len(table) for target, table in tables.items()}
-
-
-def _joined(parts: list[Array]) -> Array:
-    return np.concatenate(parts) if parts else np.zeros(0, layout.dtype("event"))
 
 
 def messages(engine: Engine, progress: Callable[[int], None]) -> dict[str, Array]:
     """Delivered messages by name: ``sequence``, ``ts_recv``, the fields of the venue's struct.
 
     Fields are plain columns (layout.values): prices in 1e-9, times in ns; ``type`` is a letter.
+    Messages of unknown type or wrong length are left out, as by the decoder. DataError when
+    one step delivers more than the tap can hold.
     """
     feed = engine.feeds[0]
     types = layout.messages(feed.spec.protocol)
+    grows = lib.protocol_find(feed.spec.protocol.encode()).session == lib.SESSION_IEXTP
     buffer = np.zeros(TAP_BYTES, np.uint8)
     tap = ffi.new(
         "struct tap *", {"buffer": ffi.from_buffer("uint8_t[]", buffer), "room": TAP_BYTES}
     )
-    lib.feed_tap(feed.pointer, tap)
     found: dict[str, list[Array]] = {}
-    with Lockstep(engine) as lockstep:
-        more = True
-        while more:
-            more = lockstep.cycle()
-            if tap.used > TAP_BYTES // 2 or not more:
-                _sort_out(buffer[: tap.used], types, found)
-                tap.used = 0
-                progress(engine.counters()["frames_received"])
-    lib.feed_tap(feed.pointer, ffi.NULL)
+    lib.feed_tap(feed.pointer, tap)
+    try:
+        with Lockstep(engine) as lockstep:
+            more = True
+            while more:
+                more = lockstep.cycle()
+                if tap.lost:
+                    raise DataError(f"{tap.lost} messages of one step need over {TAP_BYTES} bytes")
+                if tap.used > TAP_BYTES // 2 or not more:
+                    _sort_out(buffer[: tap.used], types, grows, found)
+                    tap.used = 0
+                    progress(engine.counters()["frames_received"])
+    finally:
+        lib.feed_tap(feed.pointer, ffi.NULL)
     return {name: np.concatenate(parts) for name, parts in sorted(found.items())}
 
 
-def _sort_out(tapped: Array, types: dict[str, Any], found: dict[str, list[Array]]) -> None:
-    """Group tapped messages by type; each group is gathered by one fancy index."""
+def _sort_out(
+    tapped: Array, types: dict[str, Any], grows: bool, found: dict[str, list[Array]]
+) -> None:
+    """Group tapped messages by type; each group is gathered by one fancy index.
+
+    ``grows``: IEX adds fields at the end of its messages, so a longer one is known by its begin.
+    """
     head = layout.dtype("tap_record")
     starts = lib.tap_starts(ffi.from_buffer("uint8_t[]", tapped), len(tapped), ffi.NULL, 0)
     at = np.zeros(starts, np.uint64)
     lib.tap_starts(
         ffi.from_buffer("uint8_t[]", tapped), len(tapped), ffi.from_buffer("uint64_t[]", at), starts
     )
-    kinds = tapped[at + head.itemsize]
     lengths = _gather(tapped, at, head)["len"]
+    at, lengths = at[lengths > 0], lengths[lengths > 0]
+    kinds = tapped[at + head.itemsize]
     for letter, kind in types.items():
-        rows = at[(kinds == ord(letter)) & (lengths == kind.length)]
+        fits = lengths >= kind.length if grows else lengths == kind.length
+        rows = at[(kinds == ord(letter)) & fits]
         if not len(rows):
             continue
         records = _gather(tapped, rows, head)
@@ -169,8 +179,9 @@ def _columns(table: Array) -> dict[str, Array]:
 
 
 def _write_npy(path: Path, table: Array) -> None:
+    """The format has no overlapping fields: a union's are written side by side."""
     with path.open("wb") as file:
-        np.save(file, table)
+        np.save(file, _table(_columns(table)))
 
 
 def _write_csv(path: Path, table: Array) -> None:

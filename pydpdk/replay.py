@@ -108,7 +108,7 @@ class Lockstep:
         self._reports = self._stack.enter_context(Reader(fd=ring.fd, from_start=True))
         self._venue = self._stack.enter_context(SimVenue(ring, orders_max=trading.orders_max))
         for feed in self.engine.feeds:
-            self._venue.books(feed.index, feed.books.pointer)
+            self._venue.books(feed.index, feed.books.pointer, feed.gaps_pointer)
             trading.risk.books(feed.index, lib.books_all(feed.books.pointer), feed.gaps_pointer)
         self._runner = Runner(trading.stage)
         self._rejects = NO_EVENTS
@@ -319,7 +319,9 @@ def unexplained(totals: dict[str, int], sessions: list[dict[str, Any]], events_r
         totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
     )
     events = totals["events_written"] - events_read
+    expected = totals["messages_expected"]
+    expected -= totals["messages_delivered"] + totals["messages_lost"]
     ledger: int = sum(
         abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions
     )
-    return abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger
+    return abs(frames) + abs(messages) + abs(decoded) + abs(events) + abs(expected) + ledger

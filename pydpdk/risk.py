@@ -64,6 +64,7 @@ class Risk:
         )
         self._risk = ffi.gc(out[0], lib.risk_destroy)
         self._books: list[Any] = []
+        self._names: dict[int, str] = {}
         rows = feeds << 16
         self.limits = self._view(lib.risk_limits(self._risk), dtype("limits"), rows)
         """One row of ``struct limits`` per instrument id."""
@@ -109,8 +110,14 @@ class Risk:
             self.account[name] = getattr(config.account, name)
 
     def name(self, instrument: int, symbol: str) -> None:
-        """Tell which instrument a symbol is: its own limits, if configured, apply from here."""
-        limits = self.config.instruments.get(symbol.strip())
+        """Tell which instrument a symbol is: its own limits, if configured, apply from here.
+
+        An id that was another symbol before gets the default limits when this one has none.
+        """
+        symbol = symbol.strip()
+        changed = self._names.get(instrument, symbol) != symbol
+        self._names[instrument] = symbol
+        limits = self.config.instruments.get(symbol, self.config.default if changed else None)
         if limits is not None:
             self.limits[instrument] = _row(limits)
 

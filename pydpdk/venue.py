@@ -48,10 +48,13 @@ class SimVenue:
         self._reports._open()
         return self._venue
 
-    def books(self, feed: int, books: Any) -> None:
-        """Fill the orders of ``feed`` against ``books`` (``struct books *``, the caller's)."""
-        self._books.append(books)  # alive as long as the core looks at them
-        lib.venue_books(self._open(), feed, books)
+    def books(self, feed: int, books: Any, gaps: Any = ffi.NULL) -> None:
+        """Fill the orders of ``feed`` against ``books`` (``struct books *``, the caller's).
+
+        ``gaps``: ``uint32_t *``, the feed's gap count; without it no book is stale by a gap.
+        """
+        self._books.append((books, gaps))  # alive as long as the core looks at them
+        lib.venue_books(self._open(), feed, books, gaps)
 
     def market(self, events: Events) -> None:
         """Market records (dtype EVENT), in order: resting orders that were traded through fill."""

@@ -10,6 +10,7 @@ import numpy as np
 from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.errors import check
+from pydpdk.replay import join
 from pydpdk.ring import EVENT, Reader, Ring
 
 MIDNIGHT = 1_700_000_000 * 10**9
@@ -52,11 +53,11 @@ class Decoding:
 
     def decode(self, *messages: bytes) -> Any:
         """Records of all messages, decoded in batches of 256 as the arbiter passes them."""
-        found = [np.zeros(0, EVENT)]
+        found = []
         for at in range(0, len(messages), 256):
             self.batch(messages[at : at + 256])
             found.append(self.drain())
-        return np.concatenate(found)
+        return join(found)
 
     def batch(self, messages: Sequence[Any]) -> None:
         """One call of decode; ``messages`` are bytes or uint8_t arrays of cffi."""

@@ -10,8 +10,17 @@ import sys
 import numpy as np
 import pytest
 
+from pydpdk import export as exporting
 from pydpdk import layout
 from pydpdk._core import lib
+from pydpdk.engine import Engine
+from pydpdk.errors import DataError
+from pydpdk.feed import Feed
+from pydpdk.lines import LINE_A, LINE_B
+from pydpdk.pcapfile import CaptureWriter
+from pydpdk.record import EVENT
+from pydpdk.source import open_source
+from testbed.frames import GROUP, datagram, iextp, itch_add, itch_system, mold
 from tests import iex_spec, itch50_spec
 from tests.command import ROOT, call, refused, start, well
 from tests.dissect import iextp_packets
@@ -19,6 +28,9 @@ from tests.itch50_model import Model
 from tests.recount import books, delivered, packets
 
 ENDINGS = (".npy", ".csv", ".parquet")
+DAY_FEED = Feed.parse(
+    "itch50@" + ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +140,50 @@ def test_books_are_the_naive_ones(day, tmp_path, ending):
     ]  # fmt: skip
     assert len(expected) > 20
     assert plain(read(path)) == plain(expected)
+
+
+def capture_of(path, *payloads):
+    with CaptureWriter(path, "pcap-ns") as capture:
+        for i, payload in enumerate(payloads):
+            frame = datagram(payload, dst=GROUP, dst_port=26477)
+            capture.write(1_700_000_000 * 10**9 + i, frame)
+    return path
+
+
+def test_messages_of_a_wrong_length_are_left_out(tmp_path):
+    """The last one has no byte at all: its type lies beyond all that was delivered."""
+    wrong = [itch_add() + b"x", itch_add()[:-1], b"A", b""]
+    capture = capture_of(tmp_path / "t.pcap", mold(messages=[itch_system(), itch_add(), *wrong]))
+    files = export(capture, "messages", tmp_path / "t.npy", f"itch50@{GROUP}:26477")
+    assert files == {str(tmp_path / "t.system_event.npy"): 1, str(tmp_path / "t.add_order.npy"): 1}
+
+
+def test_iex_messages_that_grew_are_exported(tmp_path):
+    one = iex_spec.pack("T", symbol="ZIEXT", size=7, price=1_234_500)
+    other = iex_spec.pack("T", symbol="ZIEXT", size=8, price=1_234_600)
+    payload = iextp(messages=[one + b"new field", other, one[:-1]], protocol=0x8003)
+    capture = capture_of(tmp_path / "t.pcap", payload)
+    export(capture, "messages", tmp_path / "t.npy", f"tops16@{GROUP}:26477")
+    found = np.load(tmp_path / "t.trade_report.npy")
+    assert found[["sequence", "size"]].tolist() == [(1, 7), (2, 8)]
+
+
+def test_what_a_full_tap_drops_is_an_error(day, monkeypatch):
+    monkeypatch.setattr(exporting, "TAP_BYTES", 256)
+    with Engine([open_source(f"pcap:{day}")], [DAY_FEED]) as engine:
+        with pytest.raises(DataError, match="messages of one step"):
+            exporting.messages(engine, lambda frames: None)
+        while engine.step() > 0:  # without the tap
+            pass
+
+
+def test_events_in_memory_are_the_records_themselves(day, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(exporting, "write", lambda path, table: written.append(table))
+    with Engine([open_source(f"pcap:{day}")], [DAY_FEED]) as engine:
+        exporting.export(engine, "events", tmp_path / "e.npy")
+    assert written[0].dtype == EVENT
+    assert written[0].itemsize == 64
 
 
 def test_people_read_names_and_rows(day, tmp_path):

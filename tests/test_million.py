@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from pydpdk._core import lib
 from scapy.utils import RawPcapReader
 
+from pydpdk._core import lib
 from pydpdk.engine import END, Engine
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.gen import feed as make_feed
@@ -274,10 +274,11 @@ def test_gaps_on_both_lines_are_lost_exactly_and_every_book_is_flagged(
 def with_newcomer(
     messages: list[tuple[int, bytes]], at: int, locate: int
 ) -> Iterator[tuple[int, bytes]]:
-    """A stock that is listed during the day, with two orders."""
+    """A stock that is listed during the day, with two orders, and one that is named again."""
     yield from messages[:at]
     ts = messages[at - 1][0]
     common = {"locate": locate, "timestamp": ts - MIDNIGHT, "stock": "NEWCOMER"}
+    yield ts, next(message for _, message in messages if message[:1] == b"R")
     yield ts, pack("R", round_lot_size=100, **common)
     for order, side in ((2**40, "B"), (2**40 + 1, "S")):
         price = 100_0000 + order % 2 * 100

@@ -15,7 +15,7 @@ from pydpdk.feed import Feed
 from pydpdk.gen import generate
 from pydpdk.lines import LINE_A, LINE_B
 from pydpdk.record import EVENT
-from pydpdk.replay import Fills, Lockstep, Trading, unexplained
+from pydpdk.replay import Fills, Lockstep, Trading, join, unexplained
 from pydpdk.risk import Risk
 from pydpdk.source import open_source
 from pydpdk.stage import Stage
@@ -63,7 +63,7 @@ def run(day, stage=None, **options):
         keep = lambda events: records.append(events.copy())  # noqa: E731
         with Lockstep(engine, trading, on_events=keep) as lockstep:
             lockstep.run()
-            return lockstep.result(), np.concatenate(records), lockstep.fills
+            return lockstep.result(), join(records), lockstep.fills
 
 
 def test_the_same_input_gives_the_same_records_and_orders(day):

@@ -134,6 +134,14 @@ def test_what_just_reaches_a_limit_passes(name):
     assert AT_THE_LIMIT[name](Bench()) == "NONE"
 
 
+def test_an_operational_halt_of_the_venue_is_a_halt():
+    bench = Bench()
+    bench.book[5].state = lib.BOOK_SEEN | lib.BOOK_STOPPED
+    assert bench.ask() == "INSTRUMENT_HALTED"
+    bench.book[5].state = lib.BOOK_SEEN
+    assert bench.ask() == "NONE"
+
+
 def test_reject_names_docs_and_table_cover_the_enum():
     assert list(REJECTS) == list(range(lib.REJECT_END))
     assert [reject_name(code) for code in REJECTS] == list(REJECTS.values())
@@ -486,6 +494,19 @@ def test_limits_come_exactly_from_toml(tmp_path):
         risk.on_market(events(GOOD, directory))
         assert risk.limits["position_max"][[8, 9]].tolist() == [DEFAULT.position_max, 0]
         assert risk.account["kill"] == 1
+
+
+def test_limits_go_with_the_symbol_when_an_id_becomes_another(tmp_path):
+    path = tmp_path / "limits.toml"
+    path.write_text("[default]\nposition_max = 7\n[instrument.AAA]\nposition_max = 999\n")
+    with Risk(load_config(path)) as risk:
+        risk.limits["position_max"][2] = 55
+        for instrument, symbol in [(1, "AAA"), (2, "BBB"), (1, "AAA     ")]:
+            risk.name(instrument, symbol)
+        assert risk.limits["position_max"][[1, 2]].tolist() == [999, 55], "set by hand"
+        risk.name(1, "BBB")
+        risk.name(2, "AAA")
+        assert risk.limits["position_max"][[1, 2]].tolist() == [7, 999]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ class World:
         self.ring = Ring(1024)
         self.reader = Reader(fd=self.ring.fd)
         self.venue = SimVenue(self.ring, orders_max=orders_max)
-        self.venue.books(0, self.books)
+        self.gaps = ffi.new("uint32_t *")
+        self.venue.books(0, self.books, self.gaps)
         self.sequence = 0
 
     def __enter__(self):
@@ -51,9 +52,9 @@ class World:
         after = self._quote(instrument)
         return [] if after == before else [after]
 
-    def halt(self, instrument, on):
+    def halt(self, instrument, on, bit=lib.BOOK_HALTED):
         book = lib.book_of(self.books, instrument)
-        book.state = book.state & ~lib.BOOK_HALTED | (lib.BOOK_HALTED if on else 0)
+        book.state = book.state & ~bit | (bit if on else 0)
         (self.market.halted.add if on else self.market.halted.discard)(instrument)
 
     def _quote(self, instrument):
@@ -147,16 +148,44 @@ def test_a_quote_that_moved_the_other_side_shows_nothing_new(world):
 
 @pytest.mark.parametrize(("side", "through", "at"), [(BID, 9, 10), (ASK, 11, 10)])
 @pytest.mark.parametrize("kind", ["TRADE", "EXECUTE"])
-def test_a_resting_order_fills_whole_when_a_trade_goes_through_it(world, side, through, at, kind):
+def test_a_resting_order_fills_when_a_trade_goes_through_it(world, side, through, at, kind):
     world.order(1, side, 10, 70)
     world.said()
-    trade = {"kind": kind, "instrument_id": 1, "price": at, "size": 1, "ts_recv": 8, "ts_event": 7}
+    trade = {"kind": kind, "instrument_id": 1, "price": at, "size": 70, "ts_recv": 8, "ts_event": 7}
     world.venue.market(events(trade, trade | {"price": UNDEF_PRICE}, trade | {"price": 0}))
     world.venue.market(events(trade | {"price": through, "instrument_id": 2}))
     assert world.brief() == []
     world.venue.market(events(trade | {"price": through}))
     report = world.reader.batch()[0]
     assert report[["price", "size", "aux", "ts_recv", "ts_event"]].tolist() == (10, 70, 0, 8, 7)
+
+
+@pytest.mark.parametrize(("side", "prices", "through"), [(BID, (10, 12), 9), (ASK, (12, 10), 13)])
+def test_a_trade_fills_no_more_shares_than_it_had(world, side, prices, through):
+    for id_, price in enumerate(prices):
+        world.order(id_, side, price, 5000)
+    world.said()
+    trade = {"kind": "EXECUTE", "instrument_id": 1, "price": through}
+    world.venue.market(events(trade | {"size": 1}, trade | {"size": 5001}, trade))
+    best, worse = prices[1], prices[0]
+    assert world.brief() == [
+        ("FILL", 1, best, 1, 4999),
+        ("FILL", 1, best, 4999, 0),
+        ("FILL", 0, worse, 2, 4998),
+    ]
+
+
+def test_orders_do_not_take_from_a_book_that_may_be_wrong(world):
+    world.show(1, ASK, 10, 100)
+    world.gaps[0] = 1
+    world.order(1, BID, 10, 5, aux=IOC)
+    assert [report[0] for report in world.brief()] == ["ACK", "CANCELED"]
+    lib.book_of(world.books, 1).epoch = 1
+    world.order(2, BID, 10, 5, aux=IOC)
+    assert [report[0] for report in world.brief()] == ["ACK", "FILL"]
+    lib.book_of(world.books, 1).state |= lib.BOOK_BROKEN
+    world.order(3, BID, 10, 5, aux=IOC)
+    assert [report[0] for report in world.brief()] == ["ACK", "CANCELED"]
 
 
 def test_a_quote_that_reaches_resting_orders_fills_what_it_shows_best_first(world):
@@ -180,12 +209,13 @@ def test_nothing_fills_against_quotes_of_halted_or_suspect_books(world, flag):
     assert world.brief() == [("FILL", 1, 10, 40, 0)]
 
 
-def test_a_halted_instrument_takes_orders_and_fills_none(world):
+@pytest.mark.parametrize("bit", [lib.BOOK_HALTED, lib.BOOK_STOPPED])
+def test_a_halted_instrument_takes_orders_and_fills_none(world, bit):
     world.show(1, ASK, 10, 100)
-    world.halt(1, True)
+    world.halt(1, True, bit)
     world.order(1, BID, 10, 5)
     world.order(2, BID, 10, 5, aux=IOC)
-    trade = {"kind": "TRADE", "instrument_id": 1, "price": 1, "flags": lib.FLAG_HALTED}
+    trade = {"kind": "TRADE", "instrument_id": 1, "price": 1, "size": 9, "flags": lib.FLAG_HALTED}
     world.venue.market(events(trade))
     assert [report[:2] for report in world.brief()] == [("ACK", 1), ("ACK", 2), ("CANCELED", 2)]
 
@@ -263,7 +293,7 @@ PRICES = st.integers(8, 12)
 SIDES = st.sampled_from([BID, ASK])
 INSTRUMENTS = st.sampled_from([1, 1, 1, 1, 0, 65535])
 SHOW = st.tuples(st.just("show"), INSTRUMENTS, SIDES, PRICES, st.integers(0, 30))
-TRADE = st.tuples(st.just("trade"), INSTRUMENTS, PRICES | st.just(7))
+TRADE = st.tuples(st.just("trade"), INSTRUMENTS, PRICES | st.just(7), st.integers(0, 60))
 NEW = st.tuples(
     st.just("new"), INSTRUMENTS, SIDES, PRICES, st.integers(1, 40),
     st.sampled_from([DAY, DAY, IOC]), st.integers(0, 99),
@@ -310,8 +340,10 @@ def play(world, model, waiting, ts, what, *args):
             bid, ask = (quote["bid"], quote["bid_size"]), (quote["ask"], quote["ask_size"])
             model.quote(args[0], bid, ask, halted, ts)
     elif what == "trade":
-        waiting.append({"kind": "TRADE", "instrument_id": args[0], "price": args[1]} | stamp)
-        model.trade(args[0], args[1], halted, ts)
+        instrument, price, size = args
+        trade = {"kind": "TRADE", "instrument_id": instrument, "price": price, "size": size}
+        waiting.append(trade | stamp)
+        model.trade(instrument, price, size, halted, ts)
     elif what == "halt":
         world.halt(*args)
     elif what in ("session", "gap"):

@@ -87,13 +87,16 @@ class VenueModel:
                 self._fill(o, o.price, take, ts)
         self._sweep()
 
-    def trade(self, i: int, price: int, flags: int, ts: int) -> None:
+    def trade(self, i: int, price: int, size: int, flags: int, ts: int) -> None:
+        """What traded goes to our orders that it went through, bids and better ones first."""
         if flags & HALTED:
             return
-        for side in (BID, ASK):
-            for o in self._queue(i, side):
-                if price < o.price if side == BID else price > o.price:
-                    self._fill(o, o.price, o.left, ts)
+        for o in self._queue(i, BID) + self._queue(i, ASK):
+            through = price < o.price if o.side == BID else price > o.price
+            take = min(o.left, size) if through else 0
+            size -= take
+            if take:
+                self._fill(o, o.price, take, ts)
         self._sweep()
 
     def session(self, ts: int) -> None:
