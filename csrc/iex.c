@@ -248,7 +248,8 @@ static void unreadable(struct decoder *decoder, const struct message *message, c
     uint8_t type = message->len > 0 ? message->data[0] : 0;
     if (message->len > 0 && (length_of[type] == 0 || (type != '8' && type != '5' && type != 'Q')))
         return;
-    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->own, AS(security_event, message)->symbol);
+    const char *symbol = AS(security_event, message)->symbol;
+    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->own, symbol);
     doubt(decoder, instrument == 0 ? NULL : book_of(decoder->books, instrument));
 }
 
