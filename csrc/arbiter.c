@@ -370,8 +370,10 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
     if (i < span->count) {
         COUNT(arbiter, block_cut, 1);
         arbiter->ledger.cut += span->count - i;
-        if (span->sequence + span->count > arbiter->highest)    /* the others exist */
-            arbiter->highest = span->sequence + span->count;
+        /* The others exist, unless there are more of them than one packet is believed. */
+        uint64_t end = span->sequence + span->count;
+        if (end > arbiter->highest && end - arbiter->expected <= arbiter->config.window)
+            arbiter->highest = end;
     } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
         COUNT(arbiter, session_trailing, 1);
     }

@@ -85,7 +85,7 @@ def test_l09_pcapng(vector: Vector, tmp_path: Path) -> None:
 
 @cases("l10")
 def test_l10_time_stamps(vector: Vector, tmp_path: Path) -> None:
-    """The order of the file is kept, whatever its times say."""
+    """The order of the file is kept, and one stamp in the future ends no gap."""
     events = run(vector, tmp_path).events
     assert events["sequence"].tolist() == sorted(events["sequence"].tolist())
 

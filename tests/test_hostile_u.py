@@ -30,7 +30,7 @@ def test_u35_payload_below_the_session_header(vector: Vector, tmp_path: Path) ->
 
 @cases("u36")
 def test_u36_count_above_blocks(vector: Vector, tmp_path: Path) -> None:
-    """Whole messages count; those that are not there are a gap unless the other line has them."""
+    """Whole messages count; those that are not there are a gap until they come."""
     run(vector, tmp_path)
 
 
@@ -59,7 +59,10 @@ def test_u40_end_of_session(vector: Vector, tmp_path: Path) -> None:
 
 @cases("u41")
 def test_u41_session_changes(vector: Vector, tmp_path: Path) -> None:
-    """Another session begins with empty books, and one that was left stays left."""
+    """Another session begins with empty books: at its sequence 1, or once it is confirmed.
+
+    One that was left stays left.
+    """
     run(vector, tmp_path)
 
 
@@ -97,7 +100,10 @@ def test_u47_sequence_0_and_wrap(vector: Vector, tmp_path: Path) -> None:
 
 @cases("u48")
 def test_u48_late_join(vector: Vector, tmp_path: Path) -> None:
-    """Every book is suspect but those whose directory message came behind the join."""
+    """Every book is suspect but those whose directory message came behind the join.
+
+    A join that the second packet does not confirm begins again there.
+    """
     run(vector, tmp_path)
 
 

@@ -30,7 +30,7 @@ def test_x92_length_and_count(vector: Vector, tmp_path: Path) -> None:
 
 @cases("x93")
 def test_x93_stream_offset(vector: Vector, tmp_path: Path) -> None:
-    """An offset that does not fit is counted; the sequence number decides."""
+    """Bytes are missing that no sequence number tells of: counted, and the books are in doubt."""
     run(vector, tmp_path)
 
 

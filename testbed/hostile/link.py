@@ -159,6 +159,18 @@ def times() -> Iterator[Vector]:
     regress = {"note_ts_regress": 1, **WHOLE}
     yield Vector("l10_time_goes_back", (FIRST, back), counts(2, **regress), TRUTH)
     yield Vector("l10_equal_times", (FIRST, replace(LAST, after_us=0)), counts(2, **WHOLE), TRUTH)
+    hour_us = 3_600_000_000
+    order = itch_add(4, b"B", 1, 900_000)
+    future = (
+        FIRST,
+        line_a(4, order),
+        line_a(3, after_us=hour_us),
+        replace(LAST, after_us=-hour_us),
+    )
+    yield stream(
+        "l10_one_stamp_in_the_future", *future, truth=(*TRUTH, order), sessions=((1, 5),),
+        packets_heartbeat=1, note_ts_regress=1, gaps_healed=1, messages_decoded=4, events_written=7,
+    )  # fmt: skip
     year_2100 = 4_102_444_800 * 10**9
     yield good("l10_year_2100", pcap(GOOD, start_ns=year_2100))
 

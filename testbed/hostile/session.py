@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from testbed.frames import (
@@ -104,8 +105,9 @@ def blocks() -> Iterator[Vector]:
         gaps_healed=1, events_written=9,
     )  # fmt: skip
     yield stream(
-        "u36_no_block_at_all", FIRST, line_a(3, count=5), LAST, gaps=[(4, 4)], suspect=[1],
-        sessions=((1, 8),), messages_decoded=3, messages_cut=5, block_cut=1, events_written=7,
+        "u36_no_block_at_all", FIRST, line_a(3, count=5), LAST, truth=said(7), gaps=[(4, 4)],
+        suspect=[1], sessions=((1, 8),), messages_decoded=3, messages_cut=5, block_cut=1,
+        events_written=7,
     )  # fmt: skip
     good = {"messages_decoded": 3, "events_written": 6, "session_trailing": 1}
     yield stream("u37_one_block_more", FIRST, line_a(3, ASK, message(4), count=1), **good)
@@ -123,8 +125,9 @@ def blocks() -> Iterator[Vector]:
         yield stray(f"u38_length_{name}", cut, moved=moved)
     half = line_a(3, ASK, tail=b"\0", count=2)
     yield stream(
-        "u38_half_a_length", FIRST, half, LAST, gaps=[(4, 1)], suspect=[1], sessions=((1, 5),),
-        messages_decoded=3, messages_cut=1, block_cut=1, messages_duplicate=1, events_written=7,
+        "u38_half_a_length", FIRST, half, LAST, truth=said(4), gaps=[(4, 1)], suspect=[1],
+        sessions=((1, 5),), messages_decoded=3, messages_cut=1, block_cut=1, messages_duplicate=1,
+        events_written=7,
     )  # fmt: skip
 
 
@@ -148,6 +151,10 @@ def heartbeats() -> Iterator[Vector]:
     yield stream(
         "u40_gap_healed_behind_the_end", FIRST, end(4), LAST, packets_end_of_session=1,
         gaps_healed=1, **over,
+    )  # fmt: skip
+    yield stream(
+        "u40_end_in_the_middle", FIRST, end(3), LAST, packets_end_of_session=1,
+        session_after_end=1, **over,
     )  # fmt: skip
     yield stream(
         "u40_data_behind_the_end", FIRST, LAST, end(4), part(4), truth=said(4), sessions=((1, 5),),
@@ -176,14 +183,20 @@ def sessions() -> Iterator[Vector]:
         "u41_changes_over_a_gap", FIRST, part(5), other, sessions=((1, 6), (1, 3)), gaps=[(3, 2)],
         messages_decoded=5, events_written=10, **rest,
     )  # fmt: skip
-    middle = [line(50, BID, session=OTHER) for line in (line_a, line_b)]
-    yield stray(
-        "u41_another_session_alone", middle[0], moved={"drop_untrusted_jump": 1}
+    middle = {"truth": (DIRECTORY, BID), "suspect": [1], "session_resets": 1, "messages_decoded": 4}
+    there = line_a(50, BID, session=OTHER)
+    yield stray("u41_middle_of_another_session", there, moved={"drop_untrusted_jump": 1})
+    yield stream(
+        "u41_confirmed_by_line_b", FIRST, LAST, there, line_b(50, BID, session=OTHER), **middle,
+        sessions=((1, 4), (50, 51)), drop_untrusted_jump=1, events_written=9,
     )  # fmt: skip
     yield stream(
-        "u41_changes_to_the_middle", FIRST, LAST, *middle, suspect=[1], truth=(DIRECTORY, BID),
-        session_resets=1, sessions=((1, 4), (50, 51)), messages_decoded=4, drop_untrusted_jump=1,
-        events_written=9,
+        "u41_confirmed_by_time", FIRST, LAST, there, replace(there, after_us=20_000), **middle,
+        sessions=((1, 4), (50, 51)), drop_untrusted_jump=1, events_written=9,
+    )  # fmt: skip
+    yield stream(
+        "u41_behind_the_end", FIRST, LAST, end(4), there, **middle, sessions=((1, 4), (50, 51)),
+        packets_end_of_session=1, events_written=10,
     )  # fmt: skip
     flood = [line_a(1, DIRECTORY, BID, session=b"%010d" % i) for i in range(100)]
     yield stream(
@@ -258,6 +271,11 @@ def wraps() -> Iterator[Vector]:
         "u48_late_join", *late, truth=said(51), suspect=[1], sessions=((50, 52),),
         messages_decoded=2, messages_late=1, events_written=5,
     )  # fmt: skip
+    far = 1_000_000
+    yield stream(
+        "u48_first_packet_far_ahead", part(far), FIRST, LAST, sessions=((far, far + 1), (1, 4)),
+        session_resets=1, messages_decoded=4, events_written=9,
+    )  # fmt: skip
     new = itch_directory(b"NEW", locate=2)
     order = itch_add(1 << 40, b"S", 5, 20_000, locate=2, stock=b"NEW")
     yield stream(
@@ -289,8 +307,12 @@ def requests() -> Iterator[Vector]:
     )  # fmt: skip
     many = line_a(3, ASK, count=65_534)
     yield stream(
-        "u49_count_65534", FIRST, many, gaps=[(4, 65_533)], suspect=[1], sessions=((1, 65_537),),
-        messages_decoded=3, messages_cut=65_533, block_cut=1, events_written=7,
+        "u49_count_65534", FIRST, many, messages_decoded=3, messages_cut=65_533, block_cut=1,
+        events_written=6,
+    )  # fmt: skip
+    yield stream(
+        "u49_count_65534_and_a_pause", FIRST, many, part(4, after_us=20_000), truth=said(4),
+        sessions=((1, 5),), messages_decoded=4, messages_cut=65_533, block_cut=1, events_written=7,
     )  # fmt: skip
     yield stream(
         "u50_gap_at_the_end", FIRST, LAST, end(6), truth=said(5), gaps=[(4, 2)], suspect=[1],

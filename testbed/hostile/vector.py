@@ -147,6 +147,7 @@ def counts(
     out["messages_delivered"] = delivered
     out["messages_received"] = delivered + sum(moved.get(f"messages_{n}", 0) for n in ACCOUNT[1:])
     out["messages_lost"] = sum(n for _, n in gaps)
+    out["messages_expected"] = delivered + out["messages_lost"]
     out["gaps_declared"] = sum(n > 0 for _, n in gaps)
     out["gaps_detected"] = out["gaps_declared"] + moved.get("gaps_healed", 0)
     return {name: n for name, n in out.items() if n}

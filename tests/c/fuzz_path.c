@@ -82,6 +82,7 @@ static void check_counters(const struct counters *c, uint64_t frames, uint64_t r
     require(frames == VALUE(frames_parsed) + sum(c, counter_drop_first(), counter_drop_last()), "frames");
     require(VALUE(messages_received) == VALUE(messages_delivered) + VALUE(messages_duplicate)
             + VALUE(messages_late) + VALUE(messages_cut) + VALUE(messages_untrusted), "messages");
+    require(VALUE(messages_expected) == VALUE(messages_delivered) + VALUE(messages_lost), "sequences");
     require(VALUE(messages_delivered) == VALUE(messages_decoded) + VALUE(message_unknown)
             + VALUE(message_length), "decoded messages");
     require(VALUE(events_written) == read, "records");
