@@ -29,12 +29,12 @@ def test_net_pcap_moves_the_same_counters(tmp_path: Path) -> None:
     got = run_child(
         """
         from pathlib import Path
-        from tests.hostile_run import all_vectors, outcome, told
+        from tests.hostile_run import all_vectors, outcome
         wanted, out = set(json.loads(Path(sys.argv[2]).read_text())), {}
         for vector in all_vectors():
             if vector.id in wanted:
                 got = outcome(vector, Path(sys.argv[1]), "net_pcap")
-                out[vector.id] = [told(got.counters), got.unexplained, sorted(got.suspect)]
+                out[vector.id] = [got.counters, got.unexplained, sorted(got.suspect)]
         say(out)
         """,
         tmp_path,
@@ -75,7 +75,7 @@ def test_af_packet_moves_the_same_counters(tmp_path: Path) -> None:
         from pathlib import Path
         from pydpdk.engine import Engine
         from pydpdk.counters import nonzero
-        from tests.hostile_run import all_vectors, feed_of, told
+        from tests.hostile_run import all_vectors, feed_of
         ip("link set a0 mtu 9200")
         ip("link set b0 mtu 9200")
         wanted, out = set(json.loads(Path(sys.argv[1]).read_text())), {}
@@ -96,7 +96,7 @@ def test_af_packet_moves_the_same_counters(tmp_path: Path) -> None:
                 while engine.counters()["frames_received"] < frames:
                     engine.step()
                     assert time.monotonic() < until, (vector.id, nonzero(engine.counters()))
-                out[vector.id] = told(nonzero(engine.counters()))
+                out[vector.id] = nonzero(engine.counters())
         say(out)
         """,
         _listed(tmp_path, some),

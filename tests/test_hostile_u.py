@@ -100,7 +100,7 @@ def test_u47_sequence_0_and_wrap(vector: Vector, tmp_path: Path) -> None:
 
 @cases("u48")
 def test_u48_late_join(vector: Vector, tmp_path: Path) -> None:
-    """Every book is suspect but those whose directory message came behind the join.
+    """Every book is suspect: a directory message may be a repeat, unless the market is not open.
 
     A join that the second packet does not confirm begins again there.
     """

@@ -280,7 +280,7 @@ def wraps() -> Iterator[Vector]:
     order = itch_add(1 << 40, b"S", 5, 20_000, locate=2, stock=b"NEW")
     yield stream(
         "u48_directory_after_the_join", part(50), line_a(51, new, order),
-        truth=[*said(50), new, order], suspect=[1], sessions=((50, 53),),
+        truth=[*said(50), new, order], suspect=[1, 2], sessions=((50, 53),),
         messages_decoded=3, events_written=6,
     )  # fmt: skip
 
