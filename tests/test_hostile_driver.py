@@ -62,6 +62,7 @@ OVER_A_WIRE = (
 REASSEMBLED = {
     "frames_received": 3, "frames_parsed": 3, "messages_received": 5, "messages_delivered": 4,
     "messages_duplicate": 1, "messages_decoded": 3, "message_unknown": 1,
+    "messages_expected": 4,
 }  # fmt: skip
 
 
