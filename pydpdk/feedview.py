@@ -48,7 +48,7 @@ class FeedView:
         }
 
     def counters(self) -> dict[str, int]:
-        """Every counter of the registry, as this feed moved it; by the last step while it runs."""
+        """Every counter of the registry, as this feed moved it (while it runs: a step ago)."""
         if not self._engine.running:  # each step ends with a sync of its own
             lib.feed_sync(self.pointer)
         return counters.read(lib.feed_counters(self.pointer))

@@ -62,7 +62,12 @@ def replay(
         if stage:
             trading = Trading(stage, stack.enter_context(Risk(limits, feeds=len(feeds))))
         lockstep = stack.enter_context(
-            Lockstep(engine, trading, on_events=lambda events: batches.append(events.tobytes()))
+            Lockstep(
+                engine,
+                trading,
+                on_events=lambda events: batches.append(events.tobytes()),
+                keep=True,
+            )
         )
         lockstep.run()
         result = lockstep.result()

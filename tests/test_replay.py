@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from pydpdk import replay
 from pydpdk._core import lib
+from pydpdk.account import unexplained
+from pydpdk.book import Books
 from pydpdk.engine import END, Engine
-from pydpdk.errors import UsageError
+from pydpdk.errors import DataError, UsageError
 from pydpdk.feed import Feed
+from pydpdk.gateway import Fills, Gateway, join
 from pydpdk.gen import generate
+from pydpdk.layout import UNDEF_PRICE
+from pydpdk.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
 from pydpdk.lines import LINE_A, LINE_B
+from pydpdk.pcapfile import CaptureWriter
 from pydpdk.record import EVENT
-from pydpdk.replay import Fills, Lockstep, Trading, join, unexplained
+from pydpdk.replay import Lockstep, Trading
+from pydpdk.ring import Reader
 from pydpdk.risk import Risk
 from pydpdk.source import open_source
 from pydpdk.stage import Stage
-from tests.recount import packets
+from testbed.frames import datagram, itch_system, mold
+from tests.command import ROOT
+from tests.recount import packets, records
 
 LINES = ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
 FEED = Feed.parse(f"itch50@{LINES}")
@@ -154,6 +169,195 @@ def test_every_sum_that_does_not_close_is_unexplained(day):
     assert unexplained(totals, short, read) == 1
 
 
+def test_orders_without_an_answer_and_lost_reports_are_unexplained(day):
+    with Engine([open_source(f"pcap:{day}")], [FEED]) as engine:
+        account = (engine.counters(), [], 0)
+    orders = {"sent": 9, "acked": 5, "rejected": {"SIDE": 1, "VENUE": 3}, "reports_lost": 0}
+    assert unexplained(*account, orders) == 0
+    assert unexplained(*account, orders | {"acked": 3}) == 2
+    assert unexplained(*account, orders | {"reports_lost": 4}) == 4
+
+
+class Flood(Stage):
+    """As many orders in one batch as there may be, for books that have nothing."""
+
+    def __init__(self, count):
+        self.count = count
+        self.told = []
+
+    def on_system(self, event, orders):
+        for i in range(self.count):
+            orders.buy(i, 10**9, 1, ioc=True)
+        self.count = 0
+
+    def on_ack(self, ack, orders):
+        self.told.append(ack.order_id)
+
+
+def open_limits():
+    return RiskConfig(default=Limits(price_collar_bps=UNLIMITED, position_max=UNLIMITED),
+                      account=AccountLimits(UNLIMITED, UNLIMITED, 10**9, UNLIMITED))  # fmt: skip
+
+
+def test_the_largest_batch_loses_no_report(day):
+    stage, count = Flood(65_536), 65_536
+    with (
+        Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
+        Risk(open_limits(), orders_max=1 << 17) as risk,
+        Lockstep(engine, Trading(stage, risk)) as lockstep,
+    ):
+        lockstep.run()
+        result = lockstep.result()
+    orders = result["orders"]
+    assert (orders["sent"], orders["acked"], orders["reports_lost"]) == (count, count, 0)
+    assert orders["canceled"] == count
+    assert stage.told == list(range(1, count + 1))
+    assert result["unexplained"] == 0
+
+
+def order_of(id_, side, price, size):
+    order = np.zeros(1, EVENT)
+    order["kind"], order["order_id"], order["side"] = lib.EVENT_ORDER_NEW, id_, side
+    order["price"], order["size"] = price, size
+    return order
+
+
+def test_a_gateway_cannot_lose_whatever_it_is_given():
+    """Every order sweeps a whole book of many levels; every trade fills orders."""
+    with (
+        Gateway(64, slots_min=64) as gateway,
+        Books.create(orders_max=1000, levels_max=4096) as books,
+    ):
+        gateway.venue.books(0, books.pointer)
+        for i in range(lib.VENUE_DEPTH_MAX):
+            assert lib.book_add(books.pointer, 0, lib.SIDE_ASK, i + 1, 10 + i, 1000) == 0
+        sweeps = [order_of(i, lib.SIDE_BID, 1000, 999_999) for i in range(1, 30)]
+        gateway.orders(join(sweeps), now=1)
+        got = gateway.take()
+        assert np.count_nonzero(got["kind"] == lib.EVENT_ACK) == 29
+        assert np.count_nonzero(got["kind"] == lib.EVENT_FILL) == lib.VENUE_DEPTH_MAX
+        trades = np.zeros(1000, EVENT)
+        trades["kind"], trades["price"], trades["size"] = lib.EVENT_TRADE, 5, 2
+        gateway.market(trades)
+        assert len(gateway.take()) == 1000
+        assert gateway.lost == 0
+        assert len(gateway.take()) == 0
+
+
+def test_orders_and_reports_are_kept_only_when_asked_for(day):
+    for keep in (False, True):
+        with (
+            Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
+            Risk() as risk,
+            Lockstep(engine, Trading(Crossing(), risk), keep=keep) as lockstep,
+        ):
+            lockstep.run()
+            orders = lockstep.result()["orders"]
+        sent = join(lockstep.records["sent"])
+        reports = join(lockstep.records["reports"])
+        assert orders["sent"] > 0
+        assert len(sent) == (orders["sent"] + orders["cancels"] if keep else 0)
+        fills = np.count_nonzero(reports["kind"] == lib.EVENT_FILL)
+        assert fills == (orders["filled"] if keep else 0)
+
+
+# --- other readers of the ring ---
+
+
+@pytest.fixture(scope="module")
+def long_day(tmp_path_factory):
+    """More records than the ring has slots."""
+    path = tmp_path_factory.mktemp("replay") / "long.pcap"
+    generate(path, messages=60_000, instruments=20, seed=2)
+    return path
+
+
+def test_a_slow_reader_is_waited_for(long_day):
+    with Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine:
+        slow = Reader(fd=engine.ring.fd, from_start=True, batch_max=8192)
+        read, done = [], threading.Event()
+
+        def follow():
+            while not (done.is_set() and not slow.ready()):
+                time.sleep(0.02)
+                read.append(slow.batch().tobytes())
+                slow.release()
+
+        other = threading.Thread(target=follow)
+        other.start()
+        seen = []
+        with Lockstep(engine, on_events=lambda events: seen.append(events.tobytes())) as lockstep:
+            lockstep.run()
+            result = lockstep.result()
+        done.set()
+        other.join()
+        assert result["unexplained"] == 0
+        assert result["events"]["written"] > engine.ring.stats().written // 2 > 30_000
+        assert b"".join(read) == b"".join(seen)
+        slow.close()
+
+
+def test_a_reader_that_stands_still_is_named(long_day, monkeypatch):
+    monkeypatch.setattr(replay, "STALL_S", 0.1)
+    with (
+        Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
+        Reader(fd=engine.ring.fd, from_start=True),
+        Lockstep(engine) as lockstep,
+        pytest.raises(DataError, match=f"process {os.getpid()} has read nothing for 0.1 s"),
+    ):
+        lockstep.run()
+
+
+def test_stop_ends_the_wait_for_a_reader(long_day):
+    with (
+        Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
+        Reader(fd=engine.ring.fd, from_start=True) as reader,
+        Lockstep(engine) as lockstep,
+    ):
+        began = time.monotonic()
+        lockstep.run(stop=lambda: time.monotonic() - began > 1)
+        assert reader.ready()
+        assert time.monotonic() - began < 5
+
+
+def test_a_reader_that_died_holds_nobody_up(long_day):
+    with Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine:
+        code = (
+            "import os, sys; from pydpdk.ring import Reader\n"
+            "Reader(fd=int(sys.argv[1]), from_start=True); os._exit(0)"
+        )
+        fd = engine.ring.fd
+        subprocess.run([sys.executable, "-c", code, str(fd)], pass_fds=[fd], cwd=ROOT, check=True)
+        with Lockstep(engine) as lockstep:
+            lockstep.run()
+            assert lockstep.result()["unexplained"] == 0
+
+
+class Answering(Stage):
+    def on_system(self, event, orders):
+        orders.buy(0, 10**9, 1)
+
+
+def test_the_wait_for_the_pace_is_no_latency(tmp_path):
+    path = tmp_path / "slow.pcap"
+    with CaptureWriter(path, "pcap-ns") as capture:
+        for i in (1, 2):
+            payload = mold(sequence=i, messages=[itch_system()])
+            frame = datagram(payload, dst=LINE_A.group, dst_port=LINE_A.port)
+            capture.write(1_700_000_000 * 10**9 + i * 400_000_000, frame)
+    with (
+        Engine([open_source(f"pcap:{path}")], [FEED]) as engine,
+        Risk() as risk,
+        Lockstep(engine, Trading(Answering(), risk), speed=1) as lockstep,
+    ):
+        began = time.monotonic()
+        lockstep.run()
+        assert time.monotonic() - began > 0.4
+        latency = lockstep.result()["latency_ns"]["tick_to_order"]
+    assert latency["count"] == 2
+    assert latency["max"] < 300_000_000
+
+
 # --- money ---
 
 
@@ -170,8 +374,45 @@ def test_profit_is_cash_and_what_is_open_at_its_mark():
     fills = Fills()
     fills.add(fills_of([(1, lib.SIDE_BID, 100 * 10**9, 10), (1, lib.SIDE_ASK, 103 * 10**9, 4)]))
     assert fills.position == {1: 6}
-    assert fills.profit({1: 101 * 10**9}.get) == 18 * 10**9
+    fills.mark(1, 100 * 10**9, 102 * 10**9)
+    assert fills.profit() == 18 * 10**9
     assert (fills.count, fills.shares) == (2, 14)
+
+
+def quote_of(instrument, bid, ask):
+    quote = np.zeros(1, EVENT)
+    quote["kind"], quote["instrument_id"] = lib.EVENT_QUOTE, instrument
+    quote["bid"], quote["ask"] = bid, ask
+    return quote
+
+
+def test_an_open_position_keeps_its_last_mid_when_the_book_empties():
+    fills = Fills()
+    fills.quotes(quote_of(1, 10, 20))
+    fills.add(fills_of([(1, lib.SIDE_BID, 100, 10), (2, lib.SIDE_ASK, 50, 3)]))
+    assert (fills.profit(), fills.unmarked) == (0, 2), "at the last fill"
+    quotes = [(1, 90, 110), (1, 100, 120), (3, 1, 1), (1, UNDEF_PRICE, 500), (1, 7, UNDEF_PRICE)]
+    fills.quotes(join([quote_of(*quote) for quote in quotes]))
+    assert (fills.profit(), fills.unmarked) == (100, 1)
+    fills.add(fills_of([(2, lib.SIDE_BID, 40, 3)]))
+    assert (fills.profit(), fills.unmarked) == (130, 0)
+
+
+def test_positions_of_a_replay_are_marked_though_its_books_are_empty_at_the_end(day):
+    """The same replay, cleared by another session's begin."""
+    cleared = day.with_name("cleared.pcap")
+    last = packets(day)[-1].ts + 10**9
+    with CaptureWriter(cleared, "pcap-ns") as capture:
+        for ts, frame in records(day):
+            capture.write(ts, frame)
+        payload = mold(b"TOMORROW01", 1, [itch_system()])
+        capture.write(last, datagram(payload, dst=LINE_A.group, dst_port=LINE_A.port))
+    whole, _, _ = run(day, Crossing())
+    result, _, fills = run(cleared, Crossing())
+    assert result["books"]["orders"] == 0 < whole["books"]["orders"]
+    assert fills.open()
+    assert result["orders"]["profit_1e9"] == whole["orders"]["profit_1e9"]
+    assert result["orders"]["unmarked"] == 0
 
 
 def test_profit_is_exact_however_large():
@@ -184,10 +425,12 @@ def test_profit_is_exact_however_large():
     fills = Fills()
     for at in range(0, 200, 7):
         fills.add(fills_of(rows[at : at + 7]))
-    marks = {i: 10**9 * i for i in range(5)}
+    marks = {i: 10**9 * (i + 1) for i in range(5)}
+    for i, mark in marks.items():
+        fills.mark(i, mark - 3, mark + 3)
     signs = {lib.SIDE_BID: 1, lib.SIDE_ASK: -1}
     expected = sum(signs[side] * size * (marks[i] - price) for i, side, price, size in rows)
-    assert fills.profit(marks.get) == expected
+    assert fills.profit() == expected
 
 
 # --- engines that cannot be ---

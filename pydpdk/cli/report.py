@@ -64,9 +64,13 @@ def _orders(out: Console, orders: dict[str, Any]) -> None:
         f"{orders['filled']:,} fills of {orders['shares']:,} shares, "
         f"{orders['canceled']:,} canceled; rejected: {rejected}"
     )
+    unmarked = f"; {orders['unmarked']:,} had none: at the last fill" if orders["unmarked"] else ""
     out.print(
         f"P&L        {orders['profit_1e9'] / 1e9:,.2f} simulated, open positions at the last mid"
+        f"{unmarked}"
     )
+    if orders["reports_lost"]:
+        out.print(f"           {orders['reports_lost']:,} execution reports were LOST")
 
 
 def _latency(out: Console, stages: dict[str, dict[str, int]]) -> None:
