@@ -15,9 +15,10 @@ import numpy as np
 
 from pydpdk import adminflow, gen, lines, market, orderflow, packetize
 from pydpdk._core import ffi, lib
-from pydpdk.engine import Engine, FeedView
+from pydpdk.engine import Engine
 from pydpdk.errors import UsageError
 from pydpdk.feed import Endpoint, Feed
+from pydpdk.feedview import FeedView
 from pydpdk.layout import dtype
 from pydpdk.pcapfile import CaptureWriter
 from pydpdk.source import Source, open_source
