@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from struct import pack
 
-from testbed.hostile import book, iextp, ip, line, link, session
+from testbed.hostile import book, iextp, ip, line, link, session, udp
 from testbed.hostile.vector import Frame, Vector
 
 __all__ = ["Frame", "Vector", "vectors", "write_corpus"]
@@ -22,7 +22,7 @@ NOTED_AND_COMPARED, TWO_BURSTS = 4, 33
 
 def vectors() -> Iterator[Vector]:
     """All of them, in the order of their numbers within each group."""
-    for group in (link, ip, session, line, iextp, book):
+    for group in (link, ip, udp, session, line, iextp, book):
         yield from sorted(group.vectors(), key=lambda vector: vector.id)
 
 

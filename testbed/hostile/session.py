@@ -1,4 +1,4 @@
-"""U: what is wrong with UDP and MoldUDP64, on one line (33-52)."""
+"""U: what is wrong with MoldUDP64, on one line (36-52)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from testbed.frames import (
-    GROUP6,
-    IPV6,
-    SOURCE6,
     datagram,
-    eth,
-    ipv4,
-    ipv6,
     itch,
     itch_add,
     itch_directory,
     mold,
-    udp,
 )
 from testbed.hostile.vector import (
     ASK,
@@ -26,8 +19,6 @@ from testbed.hostile.vector import (
     DIRECTORY,
     FIRST,
     LAST,
-    LINES,
-    PORT,
     TRUTH,
     Frame,
     Vector,
@@ -37,7 +28,6 @@ from testbed.hostile.vector import (
     stream,
 )
 
-COPY = mold(sequence=1, messages=[DIRECTORY, BID])
 OTHER = b"SYNTH00002"
 SECOND_US = 1_000_000
 
@@ -65,32 +55,6 @@ def end(sequence: int, line: Any = line_a, **rest: Any) -> Frame:
 
 
 # Events of the good messages: six up to the third, one of each later; FIRST alone makes four.
-
-
-def udps() -> Iterator[Vector]:
-    for name, length in ("0", 0), ("7", 7), ("beyond_ip", 9 + len(COPY)):
-        frame = eth(ipv4(udp(COPY, length=length)))
-        yield stray(f"u33_length_{name}", frame, moved={"drop_udp_length": 1})
-    below = eth(ipv4(udp(COPY + b"junk", length=8 + len(COPY), checksum=0)))
-    moved = {"messages_duplicate": 2, "note_udp_no_checksum": 1}
-    yield stray("u33_length_below_ip", below, moved=moved)
-    yield stray("u34_checksum_0", eth(ipv4(udp(COPY, checksum=0))), moved=moved)
-    wrong = eth(ipv4(udp(COPY, checksum=0xBAD)))
-    noted = {"messages_duplicate": 2, "note_udp_checksum": 1}
-    refused = {"drop_udp_checksum": 1}
-    yield stray("u34_checksum_auto", wrong, moved=noted)
-    yield stray("u34_checksum_verify", wrong, moved=refused, checksum="verify")
-    yield stray("u34_checksum_ignore", wrong, moved={"messages_duplicate": 2}, checksum="ignore")
-    pseudo = eth(ipv4(udp(COPY, src="198.51.100.9")))
-    yield stray("u34_pseudo_header", pseudo, moved=refused, checksum="verify")
-    zero = udp(COPY, src=SOURCE6, dst=GROUP6, checksum=0)
-    six = eth(ipv6(zero), ethertype=IPV6)
-    lines = (LINES["itch50"][0], f"[{GROUP6}]:{PORT}")
-    yield stray("u34_checksum_0_over_ipv6", six, moved=noted, lines=lines)
-    yield stray("u34_0_over_ipv6_verify", six, moved=refused, lines=lines, checksum="verify")
-    for size in 0, 1, 19:
-        short = datagram(COPY[:size])
-        yield stray(f"u35_payload_of_{size}", short, moved={"drop_session_header": 1})
 
 
 def blocks() -> Iterator[Vector]:
@@ -357,5 +321,5 @@ def silences() -> Iterator[Vector]:
 
 
 def vectors() -> Iterator[Vector]:
-    for part in udps, blocks, heartbeats, sessions, gaps, wraps, requests, silences:
+    for part in blocks, heartbeats, sessions, gaps, wraps, requests, silences:
         yield from part()
