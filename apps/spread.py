@@ -2,7 +2,7 @@
 
 Where the spread is wide it improves the bid by one tick, once per instrument and batch.
 
-    pydpdk replay day.pcap --feed itch50 --strategy apps/spread.py:Spread --param spread_min=50000000
+    pydpdk replay day.pcap --feed itch50 --strategy apps/spread.py:Spread --param size=50
 """
 
 import numpy as np

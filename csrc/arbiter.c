@@ -31,8 +31,9 @@
  *   received = delivered + duplicate + late + cut + untrusted
  * where a held message is counted when it is delivered, and all held ones are in the end.
  *
- * The seam for recovery: a re-request or a snapshot is one more line whose spans are handed to
- * arbiter_span(); nothing here asks where a span came from. */
+ * The seam for recovery: a re-request or a snapshot is one more origin of spans for
+ * arbiter_span(); nothing here asks where a span came from. It needs a gap time-out that covers
+ * its round trip, a line of its own in the statistics, and a book's epoch set when it is rebuilt. */
 
 struct gap { uint64_t first, count; };
 
@@ -49,6 +50,7 @@ struct arbiter {
     uint64_t highest;       /* one past the highest sequence known to exist */
     bool gap_open;          /* the hole at `expected` was noticed, at gap_us */
     bool borrowed;          /* the batch points into the hold */
+    uint64_t now_us;        /* record clock */
     uint64_t gap_us;
     struct { bool active; unsigned line; uint64_t first, next, since_us; } suspect;
     struct hold hold;
@@ -166,25 +168,28 @@ static bool drain(struct arbiter *arbiter)
 
 /* Opens the gap at `expected` if something above is known to exist. Between two messages a gap
  * is open exactly when highest > expected, so nothing held is ever passed by. */
-static void notice(struct arbiter *arbiter, uint64_t now_us)
+static void notice(struct arbiter *arbiter)
 {
     if (arbiter->gap_open || arbiter->highest <= arbiter->expected)
         return;
     const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
     arbiter->gap_open = true;
-    arbiter->gap_us = above != NULL ? above->ts_recv / 1000 : now_us;
+    arbiter->gap_us = above != NULL ? above->since_us : arbiter->now_us;
     arbiter->ledger.gaps_detected++;
     COUNT(arbiter, gaps_detected, 1);
 }
 
-/* After a delivery while a gap is open: is the hole filled, and is there another behind it? */
-static void settle(struct arbiter *arbiter, uint64_t now_us)
+/* After a delivery while a gap is open: is the hole filled, and is there another behind it? A
+ * hole that is being filled is not given up: time counts from its last message. */
+static void settle(struct arbiter *arbiter)
 {
     if (drain(arbiter) || arbiter->expected >= arbiter->highest) {
         arbiter->gap_open = false;
         arbiter->ledger.gaps_healed++;
         COUNT(arbiter, gaps_healed, 1);
-        notice(arbiter, now_us);
+        notice(arbiter);
+    } else {
+        arbiter->gap_us = arbiter->now_us;
     }
 }
 
@@ -196,13 +201,16 @@ static void forget(struct arbiter *arbiter, uint64_t first, uint64_t count)
         arbiter->history[(first + count - 1 - i) & (HISTORY - 1)].crc = 0;
 }
 
-/* Gives the hole at `expected` up: to the lowest held message, or to the highest known. */
-static void declare(struct arbiter *arbiter, uint64_t ts_recv)
+/* Gives the hole at `expected` up: to the lowest held message or the highest known, but not
+ * beyond `limit`. */
+static void declare(struct arbiter *arbiter, uint64_t limit, uint64_t ts_recv)
 {
     const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
     uint64_t end = above != NULL ? above->sequence : arbiter->highest;
+    if (end > limit)
+        end = limit;
     uint64_t lost = end - arbiter->expected;
-    notice(arbiter, ts_recv / 1000);
+    notice(arbiter);
     arbiter_flush(arbiter);
     arbiter->sink.gap(arbiter->sink.context, arbiter->expected, lost, ts_recv);
     forget(arbiter, arbiter->expected, lost);
@@ -213,7 +221,7 @@ static void declare(struct arbiter *arbiter, uint64_t ts_recv)
     arbiter->expected = end;
     arbiter->gap_open = false;
     drain(arbiter);
-    notice(arbiter, ts_recv / 1000);
+    notice(arbiter);
 }
 
 static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
@@ -289,7 +297,7 @@ static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const
     first_copy(arbiter, line, sequence);
     deliver(arbiter, line, data, len, ts_recv);
     if (arbiter->gap_open)
-        settle(arbiter, ts_recv / 1000);
+        settle(arbiter);
 }
 
 /* Holds a message. What the batch still points to in the hold must be passed on before. */
@@ -298,7 +306,7 @@ static int put(struct arbiter *arbiter, unsigned line, uint64_t sequence, const 
 {
     if (arbiter->borrowed)
         arbiter_flush(arbiter);
-    return hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, line);
+    return hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, arbiter->now_us, line);
 }
 
 static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
@@ -306,9 +314,9 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
 {
     int rc;
     while ((rc = put(arbiter, line, sequence, data, len, ts_recv)) == -ENOSPC) {
-        if (arbiter->hold.count == 0)       /* the window is full: its oldest hole is given up */
+        if (arbiter->highest < sequence)    /* the window is full: its oldest hole is given up */
             arbiter->highest = sequence;
-        declare(arbiter, ts_recv);
+        declare(arbiter, sequence, ts_recv);
         if (sequence <= arbiter->expected) {
             one(arbiter, line, sequence, data, len, ts_recv);
             return;
@@ -321,7 +329,7 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
     first_copy(arbiter, line, sequence);
     if (arbiter->highest <= sequence)
         arbiter->highest = sequence + 1;
-    notice(arbiter, ts_recv / 1000);
+    notice(arbiter);
 }
 
 static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
@@ -349,8 +357,9 @@ static inline int64_t block_len(const struct span *span, uint32_t at)
     return len <= span->len - at - 2 ? (int64_t)len : -1;
 }
 
-/* Hands every whole message on; returns how many there were. */
-static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv)
+/* Hands every whole message on; returns how many there were, and their bytes in *used. */
+static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv,
+                     uint32_t *used)
 {
     uint32_t at = 0;
     unsigned i = 0;
@@ -361,14 +370,19 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
     if (i < span->count) {
         COUNT(arbiter, block_cut, 1);
         arbiter->ledger.cut += span->count - i;
+        /* The others exist, unless there are more of them than one packet is believed. */
+        uint64_t end = span->sequence + span->count;
+        if (end > arbiter->highest && end - arbiter->expected <= arbiter->config.window)
+            arbiter->highest = end;
     } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
         COUNT(arbiter, session_trailing, 1);
     }
+    *used = at;
     return i;
 }
 
 /* Is this span's place in the sequence to be believed? */
-static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t now_us)
+static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span)
 {
     uint64_t window = arbiter->config.window, sequence = span->sequence;
     uint64_t known = arbiter->highest > arbiter->expected ? arbiter->highest : arbiter->expected;
@@ -380,14 +394,14 @@ static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *s
     bool near = arbiter->suspect.active && sequence + window >= arbiter->suspect.first
         && sequence <= arbiter->suspect.next + window;
     if (near && (line != arbiter->suspect.line
-                 || now_us - arbiter->suspect.since_us >= arbiter->config.gap_timeout_us)) {
+                 || arbiter->now_us >= arbiter->suspect.since_us + arbiter->config.gap_timeout_us)) {
         arbiter->suspect.active = false;
         return true;
     }
     if (!near) {
         arbiter->suspect.first = sequence;
         arbiter->suspect.line = line;
-        arbiter->suspect.since_us = now_us;
+        arbiter->suspect.since_us = arbiter->now_us;
         arbiter->suspect.active = true;
     }
     arbiter->suspect.next = sequence + span->count;
@@ -411,43 +425,49 @@ static uint64_t known_of(const struct arbiter *arbiter, uint64_t first, uint64_t
     return count;
 }
 
-static void note_line(struct arbiter *arbiter, struct line *line, const struct span *span, uint64_t now_us)
+static void note_line(struct arbiter *arbiter, struct line *line, const struct span *span, uint64_t ts_recv)
 {
     line->packets++;
     line->messages += span->count;
-    line->last_us = now_us;
+    line->last_us = arbiter->now_us;
     if (span->send_time > line->last_send)
         line->last_send = span->send_time;
     if (line->next != 0 && span->sequence > line->next) {
         line->losses += span->sequence - line->next;
         line->healed += known_of(arbiter, line->next, span->sequence);
     }
-    if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset)
-        COUNT(arbiter, session_offset_mismatch, 1);
+    if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset) {
+        COUNT(arbiter, session_offset_mismatch, 1);     /* bytes are missing that no sequence tells of */
+        arbiter_flush(arbiter);
+        arbiter->sink.gap(arbiter->sink.context, span->sequence, 0, ts_recv);
+    }
 }
 
-int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv)
+int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv,
+                 uint64_t now)
 {
-    uint64_t now_us = ts_recv / 1000;
+    if (now / 1000 > arbiter->now_us)
+        arbiter->now_us = now / 1000;
     if (span->sequence == 0 || span->sequence + span->count < span->sequence)
         return COUNT_drop_sequence;
     arbiter->ledger.received += span->count;
     arbiter->ledger.ts_last = ts_recv;
-    if (!trusted(arbiter, line_index, span, now_us)) {
+    if (!trusted(arbiter, line_index, span)) {
         arbiter->ledger.untrusted += span->count;
         return COUNT_drop_untrusted_jump;
     }
     struct line *line = &arbiter->lines[line_index];
-    note_line(arbiter, line, span, now_us);
+    note_line(arbiter, line, span, ts_recv);
     note_lead(arbiter, line_index, span->sequence, ts_recv);
-    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv);
+    uint32_t used;
+    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv, &used);
     if (end >= line->next) {
         line->next = end;
-        line->next_offset = span->offset + span->len;
+        line->next_offset = span->offset + used;
     }
     if (span->count == 0 && span->sequence > arbiter->highest)
         arbiter->highest = span->sequence;
-    notice(arbiter, now_us);
+    notice(arbiter);
     return 0;
 }
 
@@ -456,16 +476,18 @@ uint64_t arbiter_deadline_us(const struct arbiter *arbiter)
     return arbiter->gap_open ? arbiter->gap_us + arbiter->config.gap_timeout_us : UINT64_MAX;
 }
 
-void arbiter_clock(struct arbiter *arbiter, uint64_t ts_recv)
+void arbiter_clock(struct arbiter *arbiter, uint64_t now)
 {
-    while (ts_recv / 1000 >= arbiter_deadline_us(arbiter))
-        declare(arbiter, ts_recv);
+    if (now / 1000 > arbiter->now_us)
+        arbiter->now_us = now / 1000;
+    while (arbiter->now_us >= arbiter_deadline_us(arbiter))
+        declare(arbiter, UINT64_MAX, now);
 }
 
 void arbiter_finish(struct arbiter *arbiter, uint64_t ts_recv)
 {
     while (arbiter->highest > arbiter->expected)
-        declare(arbiter, ts_recv);
+        declare(arbiter, UINT64_MAX, ts_recv);
     arbiter_flush(arbiter);
 }
 

@@ -56,7 +56,7 @@ struct arbiter;
 struct arbiter_sink {
     void *context;
     void (*messages)(void *context, const struct message *messages, unsigned count);
-    /* `count` messages from `sequence` on are lost; count 0: copies of one differ. */
+    /* `count` messages from `sequence` on are lost; count 0: its bytes are in doubt. */
     void (*gap)(void *context, uint64_t sequence, uint64_t count, uint64_t ts_recv);
 };
 
@@ -66,10 +66,12 @@ void arbiter_destroy(struct arbiter *arbiter);
 /* A session begins: what was held is delivered or declared, then the ledger is new. `first`
  * is the sequence to expect. */
 void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first, uint64_t ts_recv);
-/* One packet of the current session. 0, or the counter of the reason why it was dropped. */
-int arbiter_span(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv);
+/* One packet of the current session at record time `now` (what time-outs count by; `ts_recv` is
+ * only written into records). 0, or the counter of the reason why it was dropped. */
+int arbiter_span(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv,
+                 uint64_t now);
 /* The record clock moved: gaps that are too old are declared. */
-void arbiter_clock(struct arbiter *arbiter, uint64_t ts_recv);
+void arbiter_clock(struct arbiter *arbiter, uint64_t now);
 /* Record clock, in us, at which arbiter_clock() has something to do; UINT64_MAX: nothing. */
 uint64_t arbiter_deadline_us(const struct arbiter *arbiter);
 /* Nothing more comes: declares open gaps and delivers all that is held. */

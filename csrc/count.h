@@ -36,7 +36,7 @@
     X(drop_session_header, "payload shorter than the session header, or wrong version, protocol or channel") \
     X(drop_session_other, "packet of a session that this feed has left") \
     X(drop_sequence, "sequence number 0 or one whose span would wrap") \
-    X(drop_untrusted_jump, "sequence too far ahead to be believed before it is confirmed") \
+    X(drop_untrusted_jump, "sequence too far ahead, or another session, not believed before it is confirmed") \
     /* noted about frames that were accepted */ \
     X(note_ip_checksum, "IPv4 header checksum wrong, accepted") \
     X(note_udp_checksum, "UDP checksum wrong, accepted") \
@@ -52,7 +52,8 @@
     X(feed_stale, "times all lines were silent for too long") \
     X(session_trailing, "packets with bytes left over after the last block") \
     X(block_cut, "packets that end before their declared message count") \
-    /* messages: messages_received = delivered + duplicate + cut + untrusted + evicted */ \
+    /* expected = delivered + lost; received = delivered + duplicate + late + cut + untrusted */ \
+    X(messages_expected, "sequences from the first to the last known, over all sessions") \
     X(messages_received, "messages declared by packets of the current session, over all lines") \
     X(messages_delivered, "messages passed on by the arbiter, each sequence once, in order") \
     X(messages_duplicate, "copies of messages that were already delivered or held") \

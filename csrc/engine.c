@@ -12,6 +12,8 @@
  * on into books and ring. The bytes of a burst live until the next one, so every feed is
  * flushed before a source is asked again. */
 
+static const uint64_t CLOCK_JUMP_NS = 10000000000;
+
 struct lane {               /* one source and the part of its burst not yet handled */
     struct source *source;
     int at, count;
@@ -34,7 +36,9 @@ struct engine {
     struct feed *feeds[FEEDS_MAX];
     unsigned lanes_count, routes_count, feeds_count;
     uint64_t reserve;
-    uint64_t now;
+    uint64_t now;           /* record clock */
+    uint64_t ahead;         /* a stamp too far ahead of it to be believed alone */
+    struct feed *busy;      /* the feed that may have messages not yet decoded */
     uint64_t deadline_us;   /* earliest of the feeds' */
     uint64_t receive_ticks;
     bool finished;
@@ -174,11 +178,25 @@ static void update_deadline(struct engine *engine)
             engine->deadline_us = feed_deadline_us(engine->feeds[i]);
 }
 
-static void clock_moved(struct engine *engine, uint64_t ts_recv)
+static void deadlines(struct engine *engine)
 {
+    flush(engine);
     for (unsigned i = 0; i < engine->feeds_count; i++)
-        feed_clock(engine->feeds[i], ts_recv);
+        feed_clock(engine->feeds[i], engine->now);
     update_deadline(engine);
+}
+
+/* Moves the record clock. It never goes back, and one stamp far in the future (a capture has
+ * such) does not move it alone: every open gap would be given up. */
+static void clock_to(struct engine *engine, uint64_t ts_recv)
+{
+    bool far = engine->now != 0 && ts_recv > engine->now && ts_recv - engine->now > CLOCK_JUMP_NS;
+    bool again = engine->ahead != 0 && ts_recv + CLOCK_JUMP_NS > engine->ahead;
+    engine->ahead = far ? ts_recv : 0;
+    if (ts_recv > engine->now && (!far || again))
+        engine->now = ts_recv;
+    if (engine->now / 1000 >= engine->deadline_us)
+        deadlines(engine);
 }
 
 static void note_accepted(struct counters *counters, unsigned noted)
@@ -200,7 +218,10 @@ static int handle(struct engine *engine, const struct packet *packet)
         return COUNT_drop_no_feed;
     if (datagram.noted)
         note_accepted(&engine->counters, datagram.noted);
-    reason = feed_datagram(route->feed, route->line, &datagram, packet->ts_recv);
+    if (engine->busy != route->feed && engine->busy != NULL)
+        feed_flush(engine->busy);   /* records of several feeds stay in the order of their packets */
+    engine->busy = route->feed;
+    reason = feed_datagram(route->feed, route->line, &datagram, packet->ts_recv, engine->now);
     uint64_t deadline_us = feed_deadline_us(route->feed);
     if (deadline_us < engine->deadline_us)
         engine->deadline_us = deadline_us;
@@ -213,10 +234,7 @@ static void take(struct engine *engine, struct lane *lane)
     if (packet->ts_recv < lane->ts_last)
         engine->counters.value[COUNT_note_ts_regress]++;
     lane->ts_last = packet->ts_recv;
-    if (packet->ts_recv > engine->now)
-        engine->now = packet->ts_recv;
-    if (engine->now / 1000 >= engine->deadline_us)
-        clock_moved(engine, engine->now);
+    clock_to(engine, packet->ts_recv);
     engine->counters.value[COUNT_frames_received]++;
     engine->counters.value[handle(engine, packet)]++;
 }

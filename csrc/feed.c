@@ -2,23 +2,11 @@
 #include "clock.h"
 #include "counter_id.h"
 #include "emit.h"
+#include "succession.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Sessions
- * --------
- * A feed has one current session. Another session id begins a new one: what the old one still
- * owed is declared, books are cleared. Session ids that were left are remembered, so that the
- * slower line's packets, or an interleaved old session, do not switch back and forth.
- *
- * IEX-TP restarts at sequence 1 under the same session id. A packet below the expected
- * sequence is such a restart, not a copy, when it was sent later than everything before it and
- * either begins the stream or comes more than a second later. The other line's packets of the
- * old stream are known by their send time. */
-
-enum { RESTART_NS = 1000000000 };
 
 struct feed {
     struct feed_config config;
@@ -28,15 +16,14 @@ struct feed {
     struct arbiter *arbiter;
     struct tap *tap;
     uint64_t sessions;                  /* ever begun */
-    uint64_t restart_send;              /* send time of the packet that restarted the stream */
+    uint64_t end_at;                    /* sequence at which the venue ended the session, 0: not yet */
+    bool end_told;
     uint64_t last_us;                   /* record clock of the newest packet */
     uint64_t breaks;                    /* records of sessions and gaps */
     uint64_t decode_ticks, decoded;     /* spent in the decoder, and on how many messages */
     struct ledger closed[SESSIONS_KEPT];
     struct ledger total;                /* of closed sessions: only its counts are used */
-    char current[SESSION_ID];
-    char left[SESSIONS_LEFT][SESSION_ID];
-    unsigned left_next;
+    struct succession succession;
 };
 
 static void emit_break(struct feed *feed, int kind, uint64_t sequence, uint64_t number, uint64_t ts_recv, int flags)
@@ -151,6 +138,7 @@ static void describe_books(struct feed *feed, struct ledger *ledger)
 
 static void add_up(struct ledger *total, const struct ledger *ledger)
 {
+    total->next += ledger->next - ledger->first;
     total->received += ledger->received;
     total->delivered += ledger->delivered;
     total->duplicate += ledger->duplicate;
@@ -159,11 +147,21 @@ static void add_up(struct ledger *total, const struct ledger *ledger)
     total->untrusted += ledger->untrusted;
 }
 
+/* Tells of the end of the session once all before it was delivered or declared. */
+static void tell_end(struct feed *feed, uint64_t ts_recv)
+{
+    if (feed->end_at == 0 || feed->end_told || arbiter_expected(feed->arbiter) < feed->end_at)
+        return;
+    feed_flush(feed);
+    emit_break(feed, EVENT_SESSION_END, feed->end_at, feed->end_at, ts_recv, 0);
+    feed->end_told = true;
+}
+
 static void close_session(struct feed *feed, uint64_t ts_recv)
 {
     if (feed->sessions == 0)
         return;
-    arbiter_finish(feed->arbiter, ts_recv);
+    feed_finish(feed, ts_recv);
     struct ledger *ledger = arbiter_ledger(feed->arbiter);
     describe_books(feed, ledger);
     add_up(&feed->total, ledger);
@@ -175,7 +173,8 @@ static void begin_session(struct feed *feed, const struct span *span, uint64_t t
     close_session(feed, ts_recv);
     feed->counters.value[COUNT_session_resets] += feed->sessions > 0;
     feed->sessions++;
-    memcpy(feed->current, span->session, SESSION_ID);
+    feed->end_at = 0;
+    feed->end_told = false;
     books_clear(feed->decoder.books);
     feed->protocol->reset(&feed->decoder);
     /* A late join: what was sent before may have changed any book. */
@@ -185,45 +184,30 @@ static void begin_session(struct feed *feed, const struct span *span, uint64_t t
                span->sequence > 1 ? FLAG_SUSPECT : 0);
 }
 
-static bool was_left(const struct feed *feed, const char *session)
-{
-    for (unsigned i = 0; i < SESSIONS_LEFT && i < feed->left_next; i++)
-        if (memcmp(feed->left[i], session, SESSION_ID) == 0)
-            return true;
-    return false;
-}
-
-static bool restarts(const struct feed *feed, const struct span *span)
-{
-    uint64_t newest = arbiter_newest_send(feed->arbiter);
-    if (span->send_time <= newest || span->sequence >= arbiter_expected(feed->arbiter))
-        return false;
-    bool begins = span->sequence == 1 && !arbiter_seen(feed->arbiter, span);
-    return begins || span->send_time - newest > RESTART_NS;
-}
-
 /* Makes the span's session the current one if it is new. 0, or why the packet is dropped. */
-static int session_of(struct feed *feed, const struct span *span, uint64_t ts_recv)
+static int session_of(struct feed *feed, unsigned line, const struct span *span, uint64_t ts_recv, uint64_t now)
 {
     if (span->sequence == 0 || span->sequence + span->count < span->sequence)
         return COUNT_drop_sequence;
-    if (feed->sessions == 0) {
+    const struct arbiter_config *config = &feed->config.arbiter;
+    struct standing standing = {
+        .expected = arbiter_expected(feed->arbiter), .line_next = arbiter_lines(feed->arbiter)[line].next,
+        .newest_send = arbiter_newest_send(feed->arbiter), .now_us = now / 1000, .ts_us = ts_recv / 1000,
+        .timeout_us = config->gap_timeout_us, .stale_us = config->stale_line_us, .window = config->window,
+        .line = line, .ended = feed->end_at != 0,
+        .seen = span->sequence == 1 && span->send_time != 0 && arbiter_seen(feed->arbiter, span),
+    };
+    switch (succession_judge(&feed->succession, span, &standing)) {
+    case SESSION_BEGINS:
         begin_session(feed, span, ts_recv);
-    } else if (memcmp(span->session, feed->current, SESSION_ID) != 0) {
-        if (was_left(feed, span->session))
-            return COUNT_drop_session_other;
-        memcpy(feed->left[feed->left_next++ % SESSIONS_LEFT], feed->current, SESSION_ID);
-        feed->restart_send = 0;
-        begin_session(feed, span, ts_recv);
-    } else if (span->send_time != 0) {
-        if (span->send_time < feed->restart_send)
-            return COUNT_drop_session_other;
-        if (restarts(feed, span)) {
-            feed->restart_send = span->send_time;
-            begin_session(feed, span, ts_recv);
-        }
+        return 0;
+    case SESSION_LEFT:
+        return COUNT_drop_session_other;
+    case SESSION_UNSURE:
+        return COUNT_drop_untrusted_jump;
+    default:
+        return 0;
     }
-    return 0;
 }
 
 static bool allowed(const struct feed *feed, const struct datagram *datagram)
@@ -257,24 +241,21 @@ static void note_silence(struct feed *feed, unsigned line, uint64_t now_us)
     lines[line].is_stale = 0;
 }
 
-static void note_kind(struct feed *feed, const struct span *span, uint64_t ts_recv)
+static void note_kind(struct feed *feed, const struct span *span)
 {
-    struct ledger *ledger = arbiter_ledger(feed->arbiter);
     if (span->flags & SPAN_HEARTBEAT)
         feed->counters.value[COUNT_packets_heartbeat]++;
     if (span->flags & SPAN_END) {
         feed->counters.value[COUNT_packets_end_of_session]++;
-        if (!ledger->ended) {
-            feed_flush(feed);
-            emit_break(feed, EVENT_SESSION_END, span->sequence, span->sequence, ts_recv, 0);
-        }
-        ledger->ended = 1;
-    } else if (ledger->ended && span->count > 0 && span->sequence >= ledger->next) {
+        arbiter_ledger(feed->arbiter)->ended = 1;
+        if (feed->end_at == 0)
+            feed->end_at = span->sequence;
+    } else if (feed->end_at != 0 && span->count > 0 && span->sequence >= feed->end_at) {
         feed->counters.value[COUNT_session_after_end]++;
     }
 }
 
-int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv)
+int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv, uint64_t now)
 {
     struct span span;
     if (!allowed(feed, datagram))
@@ -282,16 +263,24 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
     int reason = feed->protocol->session == SESSION_MOLDUDP64
         ? moldudp64_parse(datagram, &span) : iextp_parse(datagram, (uint16_t)feed->protocol->iextp, &span);
     if (reason == 0)
-        reason = session_of(feed, &span, ts_recv);
+        reason = session_of(feed, line, &span, ts_recv, now);
     if (reason != 0)
         return reason;
-    note_silence(feed, line, ts_recv / 1000);
-    if (span.count == 0 || arbiter_ledger(feed->arbiter)->ended)
-        note_kind(feed, &span, ts_recv);
-    return arbiter_span(feed->arbiter, line, &span, ts_recv);
+    note_silence(feed, line, now / 1000);
+    reason = arbiter_span(feed->arbiter, line, &span, ts_recv, now);
+    if (reason == 0 && (span.count == 0 || feed->end_at != 0)) {
+        note_kind(feed, &span);
+        tell_end(feed, ts_recv);
+    }
+    return reason;
 }
 
-void feed_clock(struct feed *feed, uint64_t ts_recv) { arbiter_clock(feed->arbiter, ts_recv); }
+void feed_clock(struct feed *feed, uint64_t now)
+{
+    arbiter_clock(feed->arbiter, now);
+    tell_end(feed, now);
+}
+
 uint64_t feed_deadline_us(const struct feed *feed) { return arbiter_deadline_us(feed->arbiter); }
 uint64_t feed_load(const struct feed *feed)
 {
@@ -302,8 +291,10 @@ void feed_flush(struct feed *feed) { arbiter_flush(feed->arbiter); }
 
 void feed_finish(struct feed *feed, uint64_t ts_recv)
 {
-    if (feed->sessions > 0)
-        arbiter_finish(feed->arbiter, ts_recv);
+    if (feed->sessions == 0)
+        return;
+    arbiter_finish(feed->arbiter, ts_recv);
+    tell_end(feed, ts_recv);
 }
 
 void feed_sync(struct feed *feed)
@@ -311,6 +302,7 @@ void feed_sync(struct feed *feed)
     struct ledger total = feed->total;
     uint64_t *value = feed->counters.value;
     add_up(&total, arbiter_ledger(feed->arbiter));
+    value[COUNT_messages_expected] = total.next;
     value[COUNT_messages_received] = total.received;
     value[COUNT_messages_delivered] = total.delivered;
     value[COUNT_messages_duplicate] = total.duplicate;

@@ -4,7 +4,7 @@
 
 /* One feed: the lines, session, arbiter, decoder and books of one sequence of messages. */
 
-enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SESSIONS_LEFT = 4, SOURCES_ALLOWED = 4 };
+enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
 enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best prices */
 
 struct address {            /* of a line, or of an allowed sender */
@@ -37,9 +37,10 @@ uint64_t tap_starts(const uint8_t *tapped, uint64_t len, uint64_t *starts, uint6
 struct feed;
 int feed_create(const struct feed_config *config, uint32_t index, struct ring *out, struct feed **feed);
 void feed_destroy(struct feed *feed);
-/* One datagram for `line`. 0, or the counter of the reason why it was dropped. */
-int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv);
-void feed_clock(struct feed *feed, uint64_t ts_recv);
+/* One datagram for `line`, at record time `now`. 0, or the counter of why it was dropped. */
+int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv,
+                  uint64_t now);
+void feed_clock(struct feed *feed, uint64_t now);
 uint64_t feed_deadline_us(const struct feed *feed);
 void feed_flush(struct feed *feed);     /* before the source's bytes go away */
 /* Records that the messages and breaks so far may write at most, in every session. It grows when

@@ -57,7 +57,7 @@ static bool make_room(struct hold *hold, uint64_t size)
 }
 
 int hold_put(struct hold *hold, uint64_t expected, uint64_t sequence, const uint8_t *data, uint32_t len,
-             uint64_t ts_recv, unsigned line)
+             uint64_t ts_recv, uint64_t now_us, unsigned line)
 {
     struct held *slot = &hold->slots[sequence & (hold->window - 1)];
     if (slot->sequence == sequence)
@@ -65,7 +65,8 @@ int hold_put(struct hold *hold, uint64_t expected, uint64_t sequence, const uint
     uint64_t size = (sizeof(struct entry) + len + 7) & ~7ull;
     if (sequence - expected >= hold->window || !make_room(hold, size))
         return -ENOSPC;
-    *slot = (struct held){ .sequence = sequence, .ts_recv = ts_recv, .at = hold->head, .len = len, .line = line };
+    *slot = (struct held){ .sequence = sequence, .ts_recv = ts_recv, .since_us = now_us, .at = hold->head,
+                           .len = len, .line = line };
     struct entry *entry = entry_at(hold, hold->head);
     *entry = (struct entry){ .size = (uint32_t)size };
     memcpy(entry + 1, data, len);

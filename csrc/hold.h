@@ -6,6 +6,7 @@
 struct held {
     uint64_t sequence;      /* 0: the slot is empty */
     uint64_t ts_recv;
+    uint64_t since_us;      /* record clock when it came */
     uint64_t at;            /* in the byte ring */
     uint32_t len;
     uint32_t line;
@@ -23,7 +24,7 @@ int hold_create(struct hold *hold, uint64_t window, uint64_t room);
 void hold_destroy(struct hold *hold);
 /* 0, -EEXIST when that sequence is held, -ENOSPC when it does not fit. */
 int hold_put(struct hold *hold, uint64_t expected, uint64_t sequence, const uint8_t *data, uint32_t len,
-             uint64_t ts_recv, unsigned line);
+             uint64_t ts_recv, uint64_t now_us, unsigned line);
 /* The bytes of a message handed out by hold_get stay until the next hold_put after its hold_drop. */
 const struct held *hold_get(const struct hold *hold, uint64_t sequence);
 const uint8_t *hold_bytes(const struct hold *hold, const struct held *held);

@@ -8,8 +8,9 @@
 #include <sys/random.h>
 
 /* The meaning of IEX TOPS 1.6 and DEEP 1.0. Instruments are named by symbol; each gets an
- * index when it first appears and is announced by an EVENT_INSTRUMENT then, because nothing
- * else in the stream would tell which symbol an index is.
+ * index when it first appears, which it keeps for the life of the feed, and is announced by an
+ * EVENT_INSTRUMENT when it first appears in a session, because nothing else in the stream would
+ * tell which symbol an index is.
  *
  * DEEP tells price levels. One event at the venue may change several; the last update says
  * that the event is complete, and only then are the best prices looked at. TOPS tells the
@@ -108,10 +109,13 @@ static void set_side(struct decoder *decoder, struct book *book, uint32_t instru
         set_level(decoder, book, instrument, side, price, size);
 }
 
+/* The whole book: right from here, unless a side of this one fails. */
 static void quote_update(struct decoder *decoder, const struct message *message, struct book *book, uint32_t instrument)
 {
     const struct iex_quote_update *m = AS(quote_update, message);
     struct event event = event_of(message, instrument, EVENT_QUOTE);
+    book->epoch = decoder->gaps;                /* whatever was lost or broken before */
+    book->state &= ~(uint32_t)BOOK_BROKEN;
     set_side(decoder, book, instrument, SIDE_BID, rd_px4le(m->bid_price), rd_le32(m->bid_size));
     set_side(decoder, book, instrument, SIDE_ASK, rd_px4le(m->ask_price), rd_le32(m->ask_size));
     emit_top(decoder, book, &event);
@@ -236,14 +240,16 @@ static void apply(struct decoder *decoder, const struct message *message)
     apply_to(decoder, message, book, instrument);
 }
 
-/* Shorter than its type: what it did to a level is not known. */
-static void unreadable(struct decoder *decoder, const struct message *message)
+/* Shorter than its type: what it did to a book is not known. Its symbol may be no symbol, so it
+ * takes no index; one that is not known leaves no book above doubt. */
+static void unreadable(struct decoder *decoder, const struct message *message, const uint8_t *length_of)
 {
-    enum { TO_SYMBOL = offsetof(struct iex_buy_level_update, size) };
-    uint8_t type = message->len > 0 ? message->data[0] : '8';
-    if (type != '8' && type != '5' && type != 'Q')
+    enum { TO_SYMBOL = offsetof(struct iex_security_event, symbol) + 8 };
+    uint8_t type = message->len > 0 ? message->data[0] : 0;
+    if (message->len > 0 && (length_of[type] == 0 || (type != '8' && type != '5' && type != 'Q')))
         return;
-    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_index(decoder->own, AS(security_event, message)->symbol);
+    const char *symbol = AS(security_event, message)->symbol;
+    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->own, symbol);
     doubt(decoder, instrument == 0 ? NULL : book_of(decoder->books, instrument));
 }
 
@@ -254,7 +260,7 @@ static void decode(struct decoder *decoder, const struct message *messages, unsi
         if (message_accept(decoder, &messages[i], length_of, 1))
             apply(decoder, &messages[i]);
         else
-            unreadable(decoder, &messages[i]);
+            unreadable(decoder, &messages[i], length_of);
 }
 
 static void tops16_decode(struct decoder *decoder, const struct message *messages, unsigned count)
@@ -285,7 +291,9 @@ static void close(struct decoder *decoder)
     decoder->own = NULL;
 }
 
-static void reset(struct decoder *decoder) { symbols_clear(decoder->own); }
+/* Symbols keep their indices from one session to the next: positions and limits, which are
+ * kept by index, outlive a session. */
+static void reset(struct decoder *decoder) { (void)decoder; }
 
 const struct protocol tops16_protocol = {
     .name = "tops16", .prefix = "iex", .session = SESSION_IEXTP, .iextp = IEXTP_TOPS_1_6,

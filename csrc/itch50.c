@@ -1,6 +1,8 @@
 #include "protocols.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
+#include <errno.h>
+#include <stdlib.h>
 
 /* The meaning of Nasdaq TotalView-ITCH 5.0. An order is named by its reference alone; side,
  * price and what is left of it come from the book. The locate code is the instrument's index
@@ -11,7 +13,7 @@
  *   TRADE    order_id = match number, aux = cross type (Q) or 0 (P)
  *   AUCTION  price = current reference, size = imbalance, order_id = paired shares,
  *            aux = cross type
- *   STATUS   aux = trading state, order_id = message type
+ *   STATUS   aux = trading state (H) or action (h), order_id = message type
  *   INSTRUMENT  size = round lot
  * A size that does not fit 32 bits becomes UNDEF_SIZE. */
 
@@ -23,6 +25,20 @@ static const uint8_t length_of[256] = { ITCH50_MESSAGES(MESSAGE_LENGTH) };
 static const struct message_type types[] = { ITCH50_MESSAGES(MESSAGE_ROW) };
 
 #define AS(name, message) ((const struct itch50_##name *)(message)->data)
+
+/* A directory message vouches for an empty book if it precedes the instrument's first order, and
+ * does so in any case when nothing was lost. After a gap, or a late join, one that is sent again
+ * looks the same, and orders may be among what was lost. Directory messages come at the start of
+ * the day (1.2.1), so one is taken for the first until the market opens (1.1, event Q) and for
+ * one sent again from then on. A late joiner cannot tell before it sees an event that precedes
+ * the opening. A cross is a sign that the opening itself was lost. */
+enum day { DAY_NEW, DAY_BEFORE_MARKET, DAY_MARKET_OR_UNKNOWN };
+struct state {
+    enum day day;
+};
+
+static void set_day(struct decoder *decoder, enum day day) { ((struct state *)decoder->own)->day = day; }
+static enum day day_of(const struct decoder *decoder) { return ((const struct state *)decoder->own)->day; }
 
 enum { BATCH = 64 };    /* messages whose map lines and orders are fetched ahead */
 
@@ -38,8 +54,8 @@ static struct event event_of(const struct decoder *decoder, const struct message
     };
 }
 
-/* An instrument first seen without a directory message keeps epoch 0: after a gap it may
- * have had orders that nobody saw. */
+/* An instrument first seen without a directory message that counts keeps epoch 0: after a gap
+ * it may have had orders that nobody saw. */
 static struct book *seen(struct decoder *decoder, uint32_t instrument)
 {
     struct book *book = book_of(decoder->books, instrument);
@@ -181,6 +197,7 @@ static void cross_trade(struct decoder *decoder, const struct message *message)
     event.size = saturate(rd_be64(m->shares));
     event.order_id = rd_be64(m->match_number);
     event.aux = (uint8_t)m->cross_type;
+    set_day(decoder, DAY_MARKET_OR_UNKNOWN);
     emit_plain(decoder, &event);
 }
 
@@ -221,10 +238,12 @@ static void directory(struct decoder *decoder, const struct message *message)
     const struct itch50_stock_directory *m = AS(stock_directory, message);
     struct event event = event_of(decoder, message, EVENT_INSTRUMENT);
     struct book *book = book_of(decoder->books, event.instrument_id);
-    if (!(book->state & BOOK_SEEN))
-        book->epoch = decoder->gaps;    /* the directory precedes the first order */
-    else if (book->symbol[0] && memcmp(book->symbol, m->stock, sizeof m->stock) != 0)
+    if (!(book->state & BOOK_SEEN)) {
+        if (day_of(decoder) == DAY_BEFORE_MARKET)
+            book->epoch = decoder->gaps;
+    } else if (book->symbol[0] && memcmp(book->symbol, m->stock, sizeof m->stock) != 0) {
         remap(decoder, message, book);
+    }
     memcpy(book->symbol, m->stock, sizeof m->stock);
     memcpy(&event.order_id, m->stock, sizeof m->stock);
     event.size = rd_be32(m->round_lot_size);
@@ -232,16 +251,34 @@ static void directory(struct decoder *decoder, const struct message *message)
     emit_change(decoder, book, &event);
 }
 
+/* 1.2.2. Quotation only is the part of a halt or pause in which orders are taken for the cross
+ * that ends it: nothing trades before T. */
 static void trading_action(struct decoder *decoder, const struct message *message)
 {
     struct event event = event_of(decoder, message, EVENT_STATUS);
     struct book *book = seen(decoder, event.instrument_id);
     char state = AS(stock_trading_action, message)->trading_state;
-    if (state == 'H' || state == 'P')
+    if (state == 'H' || state == 'P' || state == 'Q')
         book->state |= BOOK_HALTED;
-    if (state == 'T' || state == 'Q')
+    if (state == 'T')
         book->state &= ~(uint32_t)BOOK_HALTED;
     event.aux = (uint8_t)state;
+    event.order_id = message->data[0];
+    emit_plain(decoder, &event);
+}
+
+/* 1.2.8. Names the market that halts, but a feed does not know which one it is of: the halt of
+ * any counts, and a resumption ends it whichever market it names. */
+static void operational_halt(struct decoder *decoder, const struct message *message)
+{
+    struct event event = event_of(decoder, message, EVENT_STATUS);
+    struct book *book = seen(decoder, event.instrument_id);
+    char action = AS(operational_halt, message)->action;
+    if (action == 'H')
+        book->state |= BOOK_STOPPED;
+    if (action == 'T')
+        book->state &= ~(uint32_t)BOOK_STOPPED;
+    event.aux = (uint8_t)action;
     event.order_id = message->data[0];
     emit_plain(decoder, &event);
 }
@@ -251,6 +288,16 @@ static void tell(struct decoder *decoder, const struct message *message, uint8_t
     struct event event = event_of(decoder, message, kind);
     event.aux = (uint8_t)code;
     emit_plain(decoder, &event);
+}
+
+static void system_event(struct decoder *decoder, const struct message *message)
+{
+    char code = AS(system_event, message)->event_code;
+    if (code == 'O' || code == 'S')
+        set_day(decoder, DAY_BEFORE_MARKET);
+    else if (code == 'Q' || code == 'M' || code == 'E' || code == 'C')
+        set_day(decoder, DAY_MARKET_OR_UNKNOWN);
+    tell(decoder, message, EVENT_SYSTEM, code);
 }
 
 /* A message about an instrument that names none: told, and no book is touched. */
@@ -288,7 +335,8 @@ static void apply(struct decoder *decoder, const struct message *message)
     case 'I': noii(decoder, message); break;
     case 'R': directory(decoder, message); break;
     case 'H': trading_action(decoder, message); break;
-    case 'S': tell(decoder, message, EVENT_SYSTEM, AS(system_event, message)->event_code); break;
+    case 'h': operational_halt(decoder, message); break;
+    case 'S': system_event(decoder, message); break;
     default: tell(decoder, message, EVENT_INFO, (char)type); break;
     }
 }
@@ -352,6 +400,8 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
 
 static void decode(struct decoder *decoder, const struct message *messages, unsigned count)
 {
+    if (day_of(decoder) == DAY_NEW)
+        set_day(decoder, decoder->gaps == 0 ? DAY_BEFORE_MARKET : DAY_MARKET_OR_UNKNOWN);
     while (count > 0) {
         unsigned done = decode_batch(decoder, messages, count < BATCH ? count : BATCH);
         messages += done;
@@ -359,11 +409,22 @@ static void decode(struct decoder *decoder, const struct message *messages, unsi
     }
 }
 
-static int open(struct decoder *decoder) { decoder->own = NULL; return 0; }
-static void nothing(struct decoder *decoder) { (void)decoder; }
+static int open(struct decoder *decoder)
+{
+    decoder->own = calloc(1, sizeof(struct state));
+    return decoder->own != NULL ? 0 : -ENOMEM;
+}
+
+static void close(struct decoder *decoder)
+{
+    free(decoder->own);
+    decoder->own = NULL;
+}
+
+static void reset(struct decoder *decoder) { set_day(decoder, DAY_NEW); }
 
 const struct protocol itch50_protocol = {
     .name = "itch50", .prefix = "itch50", .session = SESSION_MOLDUDP64,
     .types = types, .types_count = sizeof types / sizeof types[0],
-    .open = open, .close = nothing, .reset = nothing, .decode = decode,
+    .open = open, .close = close, .reset = reset, .decode = decode,
 };

@@ -38,12 +38,6 @@ int symbols_create(uint32_t last, uint64_t seed, struct symbols **symbols)
 
 void symbols_destroy(struct symbols *symbols) { free(symbols); }
 
-void symbols_clear(struct symbols *symbols)
-{
-    memset(symbols->slot, 0, ((size_t)symbols->mask + 1) * sizeof symbols->slot[0]);
-    symbols->used = 0;
-}
-
 static uint32_t hash(uint64_t x)    /* the finisher of splitmix64 */
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
@@ -51,18 +45,34 @@ static uint32_t hash(uint64_t x)    /* the finisher of splitmix64 */
     return (uint32_t)(x ^ x >> 31);
 }
 
-uint32_t symbols_index(struct symbols *symbols, const char *symbol)
+/* The slot of a symbol, or the free one where it would be. */
+static struct slot *slot_of(struct symbols *symbols, uint64_t key)
 {
-    uint64_t key;
-    memcpy(&key, symbol, sizeof key);
     uint32_t at = hash(key ^ symbols->seed) & symbols->mask;
     while (symbols->slot[at].index && symbols->slot[at].symbol != key)
         at = (at + 1) & symbols->mask;
-    struct slot *slot = &symbols->slot[at];
+    return &symbols->slot[at];
+}
+
+static uint64_t key_of(const char *symbol)
+{
+    uint64_t key;
+    memcpy(&key, symbol, sizeof key);
+    return key;
+}
+
+uint32_t symbols_find(struct symbols *symbols, const char *symbol)
+{
+    return slot_of(symbols, key_of(symbol))->index;
+}
+
+uint32_t symbols_index(struct symbols *symbols, const char *symbol)
+{
+    struct slot *slot = slot_of(symbols, key_of(symbol));
     if (!slot->index) {
         if (symbols->used == symbols->last)
             return 0;
-        slot->symbol = key;
+        slot->symbol = key_of(symbol);
         slot->index = ++symbols->used;
     }
     return slot->index;

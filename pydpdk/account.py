@@ -59,10 +59,12 @@ def unexplained(
         totals[name] for name in ("messages_decoded", "message_unknown", "message_length")
     )
     events = totals["events_written"] - events_read
+    expected = totals["messages_expected"]
+    expected -= totals["messages_delivered"] + totals["messages_lost"]
     ledger: int = sum(
         abs(s["last"] + 1 - s["first"] - s["delivered"] - s["lost"]) for s in sessions
     )
-    left: int = abs(frames) + abs(messages) + abs(decoded) + abs(events) + ledger
+    left: int = abs(frames) + abs(messages) + abs(decoded) + abs(events) + abs(expected) + ledger
     return left + (_unanswered(orders) if orders else 0)
 
 

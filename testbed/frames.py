@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from struct import pack
 
-IPV4, VLAN, QINQ = 0x0800, 0x8100, 0x88A8
+IPV4, IPV6, VLAN, QINQ = 0x0800, 0x86DD, 0x8100, 0x88A8
 SOURCE, GROUP = "198.51.100.1", "233.54.12.111"
+SOURCE6, GROUP6 = "fd00::1", "ff15::42"
 
 
 def checksum(data: bytes) -> int:
@@ -75,6 +76,30 @@ def ipv4(
 _checksum = checksum  # the builders have a keyword of that name
 
 
+def ipv6(
+    payload: bytes = b"",
+    *,
+    src: str = SOURCE6,
+    dst: str = GROUP6,
+    next_header: int = 17,
+    hops: int = 16,
+    version: int = 6,
+    payload_length: int | None = None,
+) -> bytes:
+    """An IPv6 packet; extension headers are part of ``payload``, see extension()."""
+    length = len(payload) if payload_length is None else payload_length
+    head = pack(">IHBB", (version & 15) << 28, length, next_header, hops)
+    return head + ip_address(src).packed + ip_address(dst).packed + payload
+
+
+def extension(
+    next_header: int, body: bytes = b"\x01\x04\0\0\0\0", length: int | None = None
+) -> bytes:
+    """An IPv6 extension header: by default one of padding options alone."""
+    length = (len(body) + 2) // 8 - 1 if length is None else length
+    return pack(">BB", next_header, length) + body
+
+
 def udp(
     payload: bytes = b"",
     *,
@@ -89,6 +114,7 @@ def udp(
     real = 8 + len(payload)
     length = real if length is None else length
     if checksum is None:
+        # RFC 768 and RFC 8200 8.1: the sums are the same, for the upper halves are 0.
         pseudo = ip_address(src).packed + ip_address(dst).packed + pack(">HH", 17, length)
         head = pack(">HHHH", src_port, dst_port, length, 0)
         checksum = _checksum(pseudo + head + payload) or 0xFFFF

@@ -38,7 +38,9 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        return not self.result["unexplained"] and set(self.ends) <= {END}
+        """Every account closes, no record is lost (lockstep waits) and no source broke."""
+        left = self.result["unexplained"] + self.result["events"]["lost"]
+        return left == 0 and set(self.ends) <= {END}
 
 
 def replay(

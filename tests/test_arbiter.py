@@ -87,7 +87,7 @@ class Arbiter:
             "struct span *",
             {"sequence": sequence, "count": count, "blocks": data, "len": len(blocks)},
         )
-        reason = lib.arbiter_span(self.pointer, line, span, ts)
+        reason = lib.arbiter_span(self.pointer, line, span, ts, ts)
         lib.arbiter_flush(self.pointer)  # the packet's bytes end here
         return counters.NAMES[reason] if reason else ""
 

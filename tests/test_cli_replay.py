@@ -83,6 +83,19 @@ def test_books_of_a_whole_capture_are_the_naive_ones(clean):
     }
 
 
+def test_the_lead_of_a_line_is_the_skew_between_them(clean):
+    a, b = replay(clean)["lines"]
+    stamps = {}
+    for packet in packets(clean):
+        stamps.setdefault((packet.line, packet.sequence, len(packet.messages)), packet.ts)
+    leads = [
+        stamps[B, *key] - ts for (line, *key), ts in stamps.items() if line == A and key[1] > 0
+    ]
+    assert (a["leads"], b["leads"]) == (len(leads), 0)
+    assert a["lead_ns_mean"] == sum(leads) // len(leads)
+    assert a["lead_ns_max"] == max(leads)
+
+
 def test_frames_for_nobody_are_dropped_by_name(day):
     path, _ = day
     alone = well("replay", path, "--feed", f"itch50@{A}", "--json").json
@@ -211,7 +224,7 @@ def running(clean, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_prints_the_summary_so_far(running, number):
-    process = running("--speed", 0.01, "--json")  # the first pause alone would take minutes
+    process = running("--speed", 1e-6, "--json")  # the next batch is minutes away
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from pydpdk.feed import Endpoint, Feed
 from pydpdk.gen import generate
 from pydpdk.limits import AccountLimits, RiskConfig
 from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.multicast import Framer
+from pydpdk.pcapfile import CaptureWriter, Format
 from tests.conftest import ROOT, missing
 from tests.pipeline import SMALL, Outcome, found_feed, replay
 from tests.pipeline_child import PerBatch, PerEvent, digests
@@ -79,7 +81,7 @@ def test_the_captures_make_work_for_every_part(make: Make) -> None:
 
 # ---- burst sizes ----
 
-DENSE = {"rate": 2e8, "messages": 40_000, "loss": 0.0, "reorder": 0.0}
+DENSE = {"rate": 2e8, "messages": 60_000, "loss": 0.0, "reorder": 0.0}
 """More records within 100 us than one step may write."""
 
 
@@ -90,6 +92,7 @@ DENSE = {"rate": 2e8, "messages": 40_000, "loss": 0.0, "reorder": 0.0}
         pytest.param({}, 0, id="one-batch"),
         pytest.param({}, 1, id="short-batches"),
         pytest.param(DENSE, 100, id="dense"),
+        pytest.param(DENSE, 0, id="dense-in-one"),
     ],
 )
 def test_the_burst_size_changes_nothing(make: Make, capture: dict[str, Any], batch_us: int) -> None:
@@ -129,6 +132,33 @@ def test_file_formats_are_the_same(make: Make) -> None:
     coarse = traded(make("us.pcap", format="pcap-us"))
     assert digests(coarse) == digests(first)
     assert coarse.events.tobytes() != first.events.tobytes(), "the stamps are cut in the file"
+
+
+def healing(path: Path, format: Format, noticed_ns: int, healed_ns: int) -> Path:
+    """Line A skips a message, line B brings it, so long after the session began."""
+    message = b"S" + bytes(10) + b"Q"
+    a, b = Framer(LINE_A).frame, Framer(LINE_B).frame
+    packets = [(0, a, 1), (noticed_ns, a, 3), (healed_ns, b, 2), (healed_ns + 1000, a, 4)]
+    with CaptureWriter(path, format) as capture:
+        for ts_ns, frame, sequence in packets:
+            header = struct.pack(">10sQH", b"SESSION", sequence, 1)
+            block = len(message).to_bytes(2, "big") + message
+            capture.write(1_700_000_000 * 10**9 + ts_ns, frame(header + block))
+    return path
+
+
+def test_a_gap_is_given_up_alike_on_coarse_and_fine_stamps(tmp_path: Path) -> None:
+    timeout_ns, lost = FEED.gap_timeout_us * 1000, set()
+    formats: tuple[Format, ...] = ("pcap-ns", "pcap-us")
+    for noticed in (0, 1, 500, 999, 1000):
+        for off in (-1000, -999, -500, -1, 0, 1, 500, 999, 1000):
+            fine, coarse = (
+                replay(healing(tmp_path / "gap.pcap", format, noticed, noticed + timeout_ns + off),
+                       [FEED]) for format in formats
+            )  # fmt: skip
+            assert digests(coarse) == digests(fine), (noticed, off)
+            lost.add(fine.result["sequence"][0]["lost"])
+    assert lost == {0, 1}
 
 
 def test_a_rate_limit_decides_alike_on_coarse_and_fine_stamps(make: Make) -> None:

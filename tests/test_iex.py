@@ -127,6 +127,25 @@ def test_a_quote_update_is_the_whole_book() -> None:
         assert tops.counted() == {"messages_decoded": len(quotes)}
 
 
+def test_a_quote_update_ends_all_doubt_about_its_book_alone() -> None:
+    """HOSTILE 123: after a gap, a short message or a bad price, the next quote is the book."""
+
+    def quote(symbol: str, price: int = 1_234_500) -> bytes:
+        return pack("Q", symbol=symbol, bid_size=1, bid_price=price)
+
+    with Decoding("tops16") as tops:
+        tops.decode(quote("AAA"), quote("BBB"))
+        tops.decoder.gaps = 2
+        assert tops.decode(pack("H", symbol="AAA", status="T"))[-1]["flags"] & SUSPECT
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+        assert tops.decode(pack("H", symbol="BBB", status="T"))[-1]["flags"] & SUSPECT
+        tops.decode(quote("AAA")[:-1])
+        assert tops.decode(pack("H", symbol="AAA", status="T"))[-1]["flags"] & SUSPECT
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+        assert tops.decode(quote("AAA", -1))["flags"].tolist() == [LAST | SUSPECT]
+        assert tops.decode(quote("AAA"))["flags"].tolist() == [LAST]
+
+
 updates = st.lists(
     st.tuples(
         st.sampled_from("85"),
@@ -192,17 +211,21 @@ def test_halts_of_market_and_venue_end_apart() -> None:
             assert bool(event["flags"] & HALTED) == bool(halted), (letter, status)
 
 
-def test_symbols_are_numbered_by_appearance_and_from_1_again_in_a_new_session() -> None:
+def test_symbols_are_numbered_by_appearance_and_keep_their_numbers_in_a_new_session() -> None:
     symbols = ["BBB", "AAA", "CCC", "AAA"]
     with Decoding("deep10") as deep:
         events = deep.decode(*(pack("H", symbol=s, status="T") for s in symbols))
         status = events[events["kind"] == lib.EVENT_STATUS]
         assert status["instrument_id"].tolist() == [1, 2, 3, 2]
-        assert bytes(ffi.buffer(deep.book(2).symbol)) == b"AAA     "
         lib.books_clear(deep.books)
         deep.protocol.reset(deep.decoder)
-        events = deep.decode(pack("H", symbol="CCC", status="T"))
-        assert events["instrument_id"].tolist() == [1, 1]
+        events = deep.decode(*(pack("H", symbol=s, status="T") for s in ["CCC", "DDD", "CCC"]))
+        told = events["kind"] == lib.EVENT_INSTRUMENT
+        assert told.tolist() == [True, False, True, False, False]
+        assert events["instrument_id"].tolist() == [3, 3, 4, 4, 3]
+        assert [e["order_id"].tobytes() for e in events[told]] == [b"CCC     ", b"DDD     "]
+        names = [bytes(ffi.buffer(deep.book(n).symbol)) for n in (2, 3, 4)]
+        assert names == [bytes(8), b"CCC     ", b"DDD     "]
 
 
 def test_more_symbols_than_indices_are_counted_and_change_no_book() -> None:
@@ -231,6 +254,27 @@ def test_short_and_unknown_messages_are_counted_and_skipped(protocol: str, lette
         assert len(iex.decode(*short, *unknown, b"")) == 0
         counted = {"message_length": len(short) + 1, "message_unknown": len(unknown)}
         assert iex.counted() == counted
+
+
+@pytest.mark.parametrize(
+    ("protocol", "letter", "harmless"), [("tops16", "Q", "85E"), ("deep10", "8", "Q")]
+)
+def test_a_short_update_puts_its_book_in_doubt_and_takes_no_index(
+    protocol: str, letter: str, harmless: str
+) -> None:
+    """HOSTILE 121: what it did is not known; types of the other protocol change nothing."""
+    with Decoding(protocol) as iex:
+        iex.decode(*(pack("H", symbol=s, status="T") for s in ("AAA", "BBB")))
+        iex.decode(*(pack(x, symbol="AAA")[:20] for x in harmless))
+        assert not any(iex.book(n).state & lib.BOOK_BROKEN for n in (1, 2))
+        iex.decode(pack(letter, symbol="AAA")[:20])
+        assert [bool(iex.book(n).state & lib.BOOK_BROKEN) for n in (1, 2)] == [True, False]
+        assert iex.decoder.gaps == 0
+        iex.decode(pack(letter, symbol="GARBAGE")[:20])
+        assert iex.decoder.gaps == 1, "whose book it changed is not known"
+        assert iex.decode(pack("H", symbol="CCC", status="T"))["instrument_id"].tolist() == [3, 3]
+        iex.decode(pack(letter, symbol="AAA")[:17], b"")
+        assert iex.decoder.gaps == 3
 
 
 @pytest.mark.parametrize("letter", RECORDS)

@@ -41,6 +41,10 @@ RECORDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         {**STOCK, "trading_state": "H"},
         (lib.EVENT_STATUS, 0, LAST | lib.FLAG_HALTED, 7, UNDEF, ord("H"), NOTHING, ord("H")),
     ),
+    "h": (
+        {**STOCK, "market_code": "Q", "action": "H"},
+        (lib.EVENT_STATUS, 0, LAST | lib.FLAG_HALTED, 7, UNDEF, ord("h"), NOTHING, ord("H")),
+    ),
     "A": (
         {**STOCK, "order_reference": BIG, "side": "S", "shares": 5, "price": 2_000_000_000},
         (lib.EVENT_ADD, 2, 0, 7, 200_000 * 10**9, BIG, 5, 0),
@@ -110,16 +114,39 @@ def test_each_message_makes_its_record(letter: str) -> None:
 
 
 def test_the_plain_messages_are_the_administrative_ones() -> None:
-    assert {"Y", "L", "V", "W", "K", "J", "h", "N", "O"} == PLAIN
+    assert {"Y", "L", "V", "W", "K", "J", "N", "O"} == PLAIN
 
 
-@pytest.mark.parametrize(("state", "halted"), [("H", 1), ("P", 1), ("Q", 0), ("T", 0), ("?", 1)])
-def test_a_halt_flags_the_instrument_until_it_trades_or_quotes(state: str, halted: int) -> None:
+@pytest.mark.parametrize("first", "HPQ")
+@pytest.mark.parametrize(("state", "halted"), [("H", 1), ("P", 1), ("Q", 1), ("T", 0), ("?", 1)])
+def test_a_halt_flags_the_instrument_until_it_trades(first: str, state: str, halted: int) -> None:
+    """Nothing trades in a quotation only period."""
     with Decoding("itch50") as itch:
-        itch.decode(pack("H", locate=1, trading_state="H"))
+        itch.decode(pack("H", locate=1, trading_state=first))
         itch.decode(pack("H", locate=1, trading_state=state))
         events = itch.decode(add(1))
         assert [bool(e["flags"] & lib.FLAG_HALTED) for e in events] == [bool(halted)] * 2
+
+
+def test_trading_and_operational_halts_end_apart() -> None:
+    steps = [("h", "H", 1), ("H", "T", 1), ("H", "H", 1), ("h", "T", 1), ("h", "?", 1),
+             ("h", "H", 1), ("H", "T", 1), ("h", "?", 1), ("h", "T", 0)]  # fmt: skip
+    with Decoding("itch50") as itch:
+        for letter, code, halted in steps:
+            field = {"action": code} if letter == "h" else {"trading_state": code}
+            (event,) = itch.decode(pack(letter, locate=1, **field))
+            assert bool(event["flags"] & lib.FLAG_HALTED) == bool(halted), (letter, code)
+        assert not itch.decode(add(1, locate=2))[0]["flags"] & lib.FLAG_HALTED
+
+
+@pytest.mark.parametrize("market", ["Q", "B", "X"])
+def test_an_operational_halt_of_any_market_counts(market: str) -> None:
+    """The feed does not know which of the markets it is of."""
+    with Decoding("itch50") as itch:
+        itch.decode(pack("h", locate=1, market_code=market, action="H"))
+        assert itch.decode(add(1))[0]["flags"] & lib.FLAG_HALTED
+        itch.decode(pack("h", locate=1, market_code="Q", action="T"))
+        assert not itch.decode(add(2))[0]["flags"] & lib.FLAG_HALTED
 
 
 # ---- order semantics against the model ----

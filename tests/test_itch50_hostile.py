@@ -78,6 +78,60 @@ def test_a_book_first_seen_after_a_gap_is_suspect_unless_its_directory_comes_fir
         assert itch.decode(add(4, locate=1))[0]["flags"] & SUSPECT
 
 
+def late_join(itch: Decoding) -> None:
+    """As the feed begins a session in the middle."""
+    itch.protocol.reset(itch.decoder)
+    itch.decoder.gaps = 1
+
+
+def directory_is_trusted(itch: Decoding, locate: int) -> bool:
+    events = itch.decode(pack("R", locate=locate, stock="A"), add(locate, locate=locate))
+    suspect = {bool(flags & SUSPECT) for flags in events["flags"]}
+    assert len(suspect) == 1
+    return suspect == {False}
+
+
+OPENINGS = {code: pack("S", event_code=code) for code in "QMEC"} | {"cross": pack("Q", locate=1)}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_a_directory_message_after_a_gap_counts_until_the_market_opens(opening: str) -> None:
+    """HOSTILE 123: one that is sent again looks like the first; a cross tells of the opening."""
+    with Decoding("itch50") as itch:
+        itch.decode(pack("S", event_code="O"))
+        itch.decoder.gaps = 1
+        assert directory_is_trusted(itch, 2)
+        itch.decode(pack("S", event_code="S"))
+        assert directory_is_trusted(itch, 3)
+        itch.decode(OPENINGS[opening])
+        assert not directory_is_trusted(itch, 4)
+        assert not itch.decode(add(99, locate=3))[0]["flags"] & SUSPECT
+
+
+def test_a_directory_message_counts_all_day_when_nothing_was_lost() -> None:
+    with Decoding("itch50") as itch:
+        itch.decode(pack("S", event_code="Q"))
+        assert directory_is_trusted(itch, 2)
+
+
+def test_a_late_joiner_trusts_a_directory_message_once_it_knows_the_market_is_not_open() -> None:
+    """HOSTILE 122: the opening itself may be what it missed."""
+    with Decoding("itch50") as itch:
+        itch.decode(pack("S", event_code="O"))
+        late_join(itch)
+        assert not directory_is_trusted(itch, 2)
+        itch.decode(pack("S", event_code="S"))
+        assert itch.decode(add(98, locate=2))[0]["flags"] & SUSPECT
+        assert directory_is_trusted(itch, 3)
+        itch.decode(pack("S", event_code="Q"))
+        assert not directory_is_trusted(itch, 4)
+        itch.protocol.reset(itch.decoder)
+        itch.decoder.gaps = 0
+        itch.decode(pack("S", event_code="O"))
+        itch.decoder.gaps = 1
+        assert directory_is_trusted(itch, 5), "a session from its beginning"
+
+
 def test_an_order_without_locate_changes_no_book() -> None:
     """HOSTILE 122."""
     letters = "AFECXDU"

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from pydpdk._core import lib
 from scapy.utils import RawPcapReader
 
+from pydpdk._core import lib
 from pydpdk.engine import END, Engine
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.gen import feed as make_feed
@@ -274,10 +274,11 @@ def test_gaps_on_both_lines_are_lost_exactly_and_every_book_is_flagged(
 def with_newcomer(
     messages: list[tuple[int, bytes]], at: int, locate: int
 ) -> Iterator[tuple[int, bytes]]:
-    """A stock that is listed during the day, with two orders."""
+    """A stock that is listed during the day, with two orders, and one that is named again."""
     yield from messages[:at]
     ts = messages[at - 1][0]
     common = {"locate": locate, "timestamp": ts - MIDNIGHT, "stock": "NEWCOMER"}
+    yield ts, next(message for _, message in messages if message[:1] == b"R")
     yield ts, pack("R", round_lot_size=100, **common)
     for order, side in ((2**40, "B"), (2**40 + 1, "S")):
         price = 100_0000 + order % 2 * 100
@@ -298,16 +299,25 @@ def gapped(
     return make_feed(messages, faults, framing=MoldUDP64())
 
 
-def test_a_stock_listed_after_the_gap_is_right_and_not_flagged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("gap", "at", "is_suspect"),
+    [pytest.param(200, 400, False, id="before"), pytest.param(3000, 6000, True, id="after")],
+)
+def test_a_stock_listed_after_the_gap_is_flagged_only_after_the_opening(
+    tmp_path: Path, gap: int, at: int, is_suspect: bool
+) -> None:
+    """Then its directory message may be one sent again, and its orders lost in the gap."""
     path, locate = tmp_path / "new.pcap", 60_000
     messages = list(Market(SEED, 20, 8000))
-    frames, truth = gapped(with_newcomer(messages, 6000, locate), (3000, 10))
+    opening = [m[11:12] for _, m in messages[:at] if m[:1] == b"S"]
+    assert (b"Q" in opening) == is_suspect
+    frames, truth = gapped(with_newcomer(messages, at, locate), (gap, 10))
     write(path, frames)
     got = replay(path, [TWO_LINES])
     assert got.clean
     assert lost_by(got.events) == truth.lost_on_both
     flagged = flagged_from(got.events, min(truth.lost_on_both))
-    assert flagged.pop(locate) == {False}
+    assert flagged.pop(locate) == {is_suspect}
     assert set(flagged) == set(range(1, 21))
     assert all(seen == {True} for seen in flagged.values())
 

@@ -1,0 +1,92 @@
+"""The host that figures were taken on, and what a careful reader would object to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pydpdk._core import ffi, lib
+from pydpdk.doctor import checks, read
+
+CPU = Path("/sys/devices/system/cpu")
+
+
+def describe() -> dict[str, Any]:
+    """Processor, kernel, build and load, as plain values."""
+    return {
+        "cpu": _cpu("model name") or platform.machine(),
+        "cores": os.cpu_count(),
+        "usable": sorted(os.sched_getaffinity(0)),
+        "l3": read(f"{CPU}/cpu0/cache/index3/size"),
+        "virtual": "hypervisor" in _cpu("flags").split(),
+        "kernel": platform.release(),
+        "governor": read(f"{CPU}/cpu0/cpufreq/scaling_governor") or "unknown",
+        "turbo": _turbo(),
+        "thp": _chosen(read("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "isolated": read(f"{CPU}/isolated"),
+        "dpdk": _text(lib.port_dpdk_version()) or "none",
+        "compiler": _text(lib.bench_compiler()),
+        "flags": _text(lib.bench_flags()),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "load": round(os.getloadavg()[0], 2),
+        "commit": _commit(),
+    }
+
+
+def warnings(host: dict[str, Any], load_after: float) -> list[str]:
+    """Why these figures may not be what the host can do; ``load_after``: when all was run."""
+    found = [
+        f"{row.name}: {row.found}" + (f" ({row.mend})" if row.mend else "")
+        for row in checks("bench")
+        if row.status != "ok" and row.name != "load"
+    ]
+    # Two processes of our own are busy at most: a load average above that is somebody else's.
+    if host["load"] > 0.5 or load_after > 2.5:
+        found.append(
+            f"load: {host['load']} before, {load_after:.2f} after: others share cores and cache"
+        )
+    if host["virtual"]:
+        found.append("virtual machine: cores, cache and memory may be shared with other guests")
+    if host["turbo"] == "unknown":
+        found.append("turbo: unknown, so the clock may change between rounds")
+    return found
+
+
+def _text(pointer: Any) -> str:
+    return ffi.string(pointer).decode()  # type: ignore[no-any-return]
+
+
+def _cpu(field: str) -> str:
+    """A field of the first processor in /proc/cpuinfo."""
+    line = read("/proc/cpuinfo").partition(field)[2].partition("\n")[0]
+    return line.strip(" \t:")
+
+
+def _chosen(choices: str) -> str:
+    """The one in brackets: ``always [madvise] never``."""
+    return choices.partition("[")[2].partition("]")[0] or "unknown"
+
+
+def _turbo() -> str:
+    if off := read(f"{CPU}/intel_pstate/no_turbo"):
+        return "off" if off == "1" else "on"
+    boost = read(f"{CPU}/cpufreq/boost")
+    return {"0": "off", "1": "on"}.get(boost, "unknown")
+
+
+def _commit() -> str:
+    """Of the source tree this runs from; "" when it is none."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
