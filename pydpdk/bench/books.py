@@ -14,6 +14,7 @@ from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Array, Market, delivered, pointer
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.book import Books
+from pydpdk.errors import check
 from pydpdk.feed import Endpoint
 from pydpdk.layout import dtype
 from pydpdk.record import EVENT
@@ -34,12 +35,16 @@ def decode(market: Market) -> Iterator[Case]:
     out = np.zeros(RING_SLOTS, EVENT)
     events = pointer("struct event[]", out)
     protocol = lib.protocol_find(b"itch50")
-    with Books.create(64, 64) as books, Ring(RING_SLOTS) as ring:
+    with ExitStack() as stack:
+        books = stack.enter_context(Books.create(64, 64))
+        ring = stack.enter_context(Ring(RING_SLOTS))
         counters = ffi.new("struct counters *")
         decoder = ffi.new(
             "struct decoder *",
             {"counters": counters, "books": books.pointer, "out": ring.pointer},
         )
+        check(protocol.open(decoder), "decoder")
+        stack.callback(protocol.close, decoder)
 
         def ours() -> int:
             protocol.decode(decoder, messages, len(rows))
