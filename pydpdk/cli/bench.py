@@ -86,12 +86,12 @@ def _table(cases: list[dict[str, Any]]) -> Table:
     table.add_column("to")
     for case in cases:
         for row in case["series"]:
-            mark = {"ours": "[bold]", "floor": "[dim]", "peer": ""}[row["role"]]
+            style = {"ours": "bold", "floor": "dim", "peer": None}[row["role"]]
             figures = [f"{row[name]:,.1f}" for name in ("min", "median", "max")]
             ratio = f"{row['ratio']:,.2f}" if "ratio" in row else ""
             table.add_row(
-                f"{mark}{case['name']}: {row['name']}", row["role"], *figures, case["unit"],
-                ratio, row.get("against", ""),
+                f"{case['name']}: {row['name']}", row["role"], *figures, case["unit"],
+                ratio, row.get("against", ""), style=style,
             )  # fmt: skip
         table.add_section()
     return table
