@@ -226,14 +226,24 @@ static int change(struct books *books, const struct message *message)
     }
 }
 
+static void prefetch_side(const struct books *books, const struct message *message)
+{
+    if (message->data[0] == 'A' || message->data[0] == 'F')
+        book_prefetch_side(books, rd_be16(AS(add_order)->h.locate), AS(add_order)->side == 'B' ? SIDE_BID : SIDE_ASK);
+}
+
 static uint64_t change_batch(struct books *books, const struct message *messages, uint64_t count, int queue)
 {
     uint64_t refused = 0, shares;
     uint32_t orders;
+    uint32_t orders_at[BATCH];
     for (uint64_t i = 0; i < count; i++)
-        book_prefetch_map(books, order_of(&messages[i]));
+        book_prefetch(books, rd_be16(((const struct itch50_header *)messages[i].data)->locate), order_of(&messages[i]));
     for (uint64_t i = 0; i < count; i++)
-        book_prefetch_order(books, order_of(&messages[i]));
+        if ((orders_at[i] = book_prefetch_order(books, order_of(&messages[i]))) == NO_ORDER)
+            prefetch_side(books, &messages[i]);
+    for (uint64_t i = 0; i < count; i++)
+        book_prefetch_queue(books, orders_at[i]);
     for (uint64_t i = 0; i < count; i++) {
         refused += change(books, &messages[i]) != 0;
         if (queue && (messages[i].data[0] == 'A' || messages[i].data[0] == 'F'))
