@@ -48,8 +48,8 @@ int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, u
 void book_prefetch(const struct books *books, uint32_t instrument, uint64_t id)
 {
     const char *book = (const char *)&books->all[instrument];
-    prefetch(book);        /* its levels, */
-    prefetch(book + 64);   /* and its announced top */
+    prefetch(book);         /* its levels, */
+    prefetch(book + 64);    /* and its announced top */
     order_map_prefetch(&books->map, id);
 }
 

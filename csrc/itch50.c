@@ -373,10 +373,16 @@ static void prefetch_side(const struct decoder *decoder, const struct message *m
     book_prefetch_side(decoder->books, locate_of(message), side_of(AS(add_order, message)->side));
 }
 
-/* Four passes, so that the memory of one message is fetched while others are worked on: its
- * book and map line, the order or level these lead to, that order's level and queue, then the
- * change. Ends at a message that cannot be read, so that its doubt comes in turn; returns how
- * many. */
+static void prefetch_tail(const struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_add_order *m = AS(add_order, message);
+    book_prefetch_tail(decoder->books, locate_of(message), side_of(m->side), rd_px4be(m->price));
+}
+
+/* Passes, so that the memory of one message is fetched while others are worked on: its book and
+ * map line; the order, or the side of an add; that order's level and queue, or the order that an
+ * add comes behind; then the change. Ends at a message that cannot be read, so that its doubt
+ * comes in turn; returns how many. */
 static unsigned decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
 {
     uint32_t orders[BATCH];
@@ -393,7 +399,7 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
         book_prefetch_queue(decoder->books, orders[i]);
     for (unsigned i = 0; i < n; i++)
         if (is_add(messages[i].data[0]))
-            book_prefetch_tail(decoder->books, locate_of(&messages[i]), side_of(AS(add_order, &messages[i])->side), rd_px4be(AS(add_order, &messages[i])->price));
+            prefetch_tail(decoder, &messages[i]);
     for (unsigned i = 0; i < n; i++)
         apply(decoder, &messages[i]);
     if (n < count)
