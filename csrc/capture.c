@@ -90,7 +90,6 @@ static inline int pcap_record(struct capture *c, const uint8_t *at, size_t left,
 {
     if (left < PCAP_RECORD_HEADER)
         return walk_short(&c->info, &c->window, window_offset(&c->window), "record header");
-    __builtin_prefetch(at + PREFETCH_AHEAD);
     uint32_t caplen = load32(at + 8, c->swap), wirelen = load32(at + 12, c->swap);
     if (caplen > c->caplen_max)
         return walk_broken(&c->info,
@@ -98,6 +97,7 @@ static inline int pcap_record(struct capture *c, const uint8_t *at, size_t left,
                            window_offset(&c->window), caplen, c->caplen_max);
     if (left - PCAP_RECORD_HEADER < caplen)
         return walk_short(&c->info, &c->window, window_offset(&c->window), "record");
+    walk_prefetch(at, PCAP_RECORD_HEADER + caplen);
     *packet = (struct packet){
         .data = at + PCAP_RECORD_HEADER,
         .ts_recv = load32(at, c->swap) * 1000000000ull

@@ -222,7 +222,6 @@ int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info,
     struct block b = { .at = w->at, .offset = window_offset(w) };
     if (window_left(w) < HEAD + TAIL)
         return walk_short(info, w, b.offset, "block header");
-    __builtin_prefetch(b.at + PREFETCH_AHEAD);
     b.swap = section_order(b.at, ng->swap);
     if (b.swap < 0)
         return walk_broken(info, "block at offset %lu: section header without its magic", b.offset);
@@ -240,6 +239,7 @@ int pcapng_next(struct pcapng *ng, struct window *w, struct capture_info *info,
                            b.offset, b.total, WINDOW_KEEP);
     if (window_left(w) < b.total)
         return walk_short(info, w, b.offset, "block");
+    walk_prefetch(b.at, b.total);
     if (field32(&b, b.total - TAIL) != b.total)
         return tail_mismatch(info, b.offset, b.total, field32(&b, b.total - TAIL));
     int rc = read_block(ng, info, &b, type, packet);
