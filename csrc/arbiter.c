@@ -104,21 +104,25 @@ void arbiter_flush(struct arbiter *arbiter)
     arbiter->borrowed = false;
 }
 
-/* CRC32C by the SSE4.2 instruction: eight bytes a step. */
+static inline uint64_t load64(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+/* CRC32C by the SSE4.2 instruction, eight bytes a step. The last step takes the last eight, some
+ * of them for the second time: no tail to work off, and as sharp, as the length is hashed too. */
 static uint32_t crc32c(const uint8_t *data, uint32_t len)
 {
-    uint64_t crc = len, word;
-    for (; len >= 8; data += 8, len -= 8) {
-        memcpy(&word, data, 8);
-        crc = _mm_crc32_u64(crc, word);
+    const uint8_t *end = data + len;
+    uint64_t crc = len;
+    if (len >= 8) {
+        for (const uint8_t *last = end - 8; data < last; data += 8)
+            crc = _mm_crc32_u64(crc, load64(data));
+        return (uint32_t)_mm_crc32_u64(crc, load64(end - 8));
     }
-    if (len & 4) {
-        uint32_t half;
-        memcpy(&half, data, 4);
-        crc = _mm_crc32_u32((uint32_t)crc, half);
-        data += 4;
-    }
-    for (len &= 3; len > 0; len--)
+    while (data < end)
         crc = _mm_crc32_u8((uint32_t)crc, *data++);
     return (uint32_t)crc;
 }
@@ -137,7 +141,7 @@ static const struct past *recall(const struct arbiter *arbiter, uint64_t sequenc
     return past->crc & 2 ? past : NULL;
 }
 
-static void deliver(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+static inline void place(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
 {
     if (arbiter->batched == BATCH_MAX)
         arbiter_flush(arbiter);
@@ -145,9 +149,14 @@ static void deliver(struct arbiter *arbiter, unsigned line, const uint8_t *data,
         .data = data, .sequence = arbiter->expected, .ts_recv = ts_recv, .len = len };
     if (arbiter->history != NULL)
         remember(arbiter, line, data, len, ts_recv);
+    arbiter->expected++;
+}
+
+static void deliver(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    place(arbiter, line, data, len, ts_recv);
     arbiter->lines[line].wins++;
     arbiter->ledger.delivered++;
-    arbiter->expected++;
 }
 
 /* Delivers what is held and follows on. True when something was. */
@@ -258,17 +267,19 @@ static void again(struct arbiter *arbiter, uint64_t sequence, const uint8_t *dat
         mismatch(arbiter, sequence, ts_recv);
 }
 
-/* The first copy of a sequence: did a line skip it? Then it is healed by this one; or, when it
- * is this line's own, not lost after all. */
-static inline void first_copy(struct arbiter *arbiter, unsigned line, uint64_t sequence)
+/* The first copies of sequences: did a line skip some? Then they are healed by these; or, when
+ * it is this line's own, not lost after all. */
+static inline void first_copies(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t count)
 {
     for (unsigned i = 0; i < arbiter->config.lines; i++) {
-        if (sequence >= arbiter->lines[i].next)
-            continue;
+        struct line *other = &arbiter->lines[i];
+        uint64_t skipped = other->next > first ? other->next - first : 0;
+        if (skipped > count)
+            skipped = count;
         if (i == line)
-            arbiter->lines[i].losses -= arbiter->lines[i].losses > 0;
+            other->losses -= skipped < other->losses ? skipped : other->losses;
         else
-            arbiter->lines[i].healed++;
+            other->healed += skipped;
     }
 }
 
@@ -286,7 +297,7 @@ static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const
         early(arbiter, line, sequence, data, len, ts_recv);
         return;
     }
-    first_copy(arbiter, line, sequence);
+    first_copies(arbiter, line, sequence, 1);
     deliver(arbiter, line, data, len, ts_recv);
     if (arbiter->gap_open)
         settle(arbiter, ts_recv / 1000);
@@ -318,7 +329,7 @@ static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, con
         again(arbiter, sequence, data, len, ts_recv);
         return;
     }
-    first_copy(arbiter, line, sequence);
+    first_copies(arbiter, line, sequence, 1);
     if (arbiter->highest <= sequence)
         arbiter->highest = sequence + 1;
     notice(arbiter, ts_recv / 1000);
@@ -344,20 +355,65 @@ static inline int64_t block_len(const struct span *span, uint32_t at)
 {
     if (span->len - at < 2)
         return -1;
-    const uint8_t *p = span->blocks + at;
-    uint32_t len = span->flags & SPAN_LITTLE_ENDIAN ? p[0] | (uint32_t)p[1] << 8 : (uint32_t)p[0] << 8 | p[1];
+    uint16_t raw;
+    memcpy(&raw, span->blocks + at, sizeof raw);
+    uint32_t len = span->flags & SPAN_LITTLE_ENDIAN ? raw : __builtin_bswap16(raw);
     return len <= span->len - at - 2 ? (int64_t)len : -1;
+}
+
+/* A place in a span: block `i`, at byte `at`. */
+struct block { unsigned i; uint32_t at; };
+
+static inline const uint8_t *next_block(const struct span *span, struct block *block, int64_t len)
+{
+    const uint8_t *data = span->blocks + block->at + 2;
+    block->at += 2 + (uint32_t)len;
+    block->i++;
+    return data;
+}
+
+/* Nearly every span of the line that is ahead: it begins at what is expected and no gap is
+ * open, and nothing in it can change that. */
+static struct block deliver_run(struct arbiter *arbiter, unsigned line, const struct span *span, struct block block,
+                                uint64_t ts_recv)
+{
+    uint64_t first = arbiter->expected;
+    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;)
+        place(arbiter, line, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    uint64_t count = arbiter->expected - first;
+    arbiter->lines[line].wins += count;
+    arbiter->ledger.delivered += count;
+    first_copies(arbiter, line, first, count);
+    return block;
+}
+
+/* And of the line that is behind: copies. */
+static struct block copies_run(struct arbiter *arbiter, const struct span *span, struct block block, uint64_t ts_recv)
+{
+    uint64_t end = arbiter->expected - span->sequence;
+    unsigned count = end < span->count ? (unsigned)end : span->count;
+    for (int64_t len; block.i < count && (len = block_len(span, block.at)) >= 0;) {
+        uint64_t sequence = span->sequence + block.i;
+        old(arbiter, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    }
+    return block;
 }
 
 /* Hands every whole message on; returns how many there were. */
 static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv)
 {
-    uint32_t at = 0;
-    unsigned i = 0;
-    for (int64_t len; i < span->count && (len = block_len(span, at)) >= 0; i++) {
-        one(arbiter, line, span->sequence + i, span->blocks + at + 2, (uint32_t)len, ts_recv);
-        at += 2 + (uint32_t)len;
+    struct block block = { 0, 0 };
+    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;) {
+        uint64_t sequence = span->sequence + block.i;
+        if (sequence < arbiter->expected)
+            block = copies_run(arbiter, span, block, ts_recv);
+        else if (sequence == arbiter->expected && !arbiter->gap_open)
+            block = deliver_run(arbiter, line, span, block, ts_recv);
+        else
+            one(arbiter, line, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
     }
+    unsigned i = block.i;
+    uint32_t at = block.at;
     if (i < span->count) {
         COUNT(arbiter, block_cut, 1);
         arbiter->ledger.cut += span->count - i;
