@@ -1,10 +1,5 @@
 #include "emit.h"
 
-struct top {
-    int64_t bid, ask;
-    uint32_t bid_size, ask_size;
-};
-
 static uint32_t best(const struct books *books, const struct book_side *side, int64_t *price)
 {
     if (side->count == 0) {
@@ -16,23 +11,26 @@ static uint32_t best(const struct books *books, const struct book_side *side, in
     return level->size < UNDEF_SIZE ? (uint32_t)level->size : UNDEF_SIZE;
 }
 
-static struct top top_of(const struct books *books, const struct book *book)
+/* Brings the announced top of one side up to date; was it another? */
+static int moved(const struct books *books, struct book *book, int ask)
 {
-    struct top top;
-    top.bid_size = best(books, &book->side[0], &top.bid);
-    top.ask_size = best(books, &book->side[1], &top.ask);
-    return top;
+    int64_t price, *was = ask ? &book->ask : &book->bid;
+    uint32_t size = best(books, &book->side[ask], &price), *size_was = ask ? &book->ask_size : &book->bid_size;
+    if (*was == price && *size_was == size)
+        return 0;
+    *was = price;
+    *size_was = size;
+    return 1;
 }
 
-static int moved(const struct top *top, const struct book *book)
+static int moved_at_all(const struct books *books, struct book *book)
 {
-    return top->bid != book->bid || top->ask != book->ask
-        || top->bid_size != book->bid_size || top->ask_size != book->ask_size;
+    return moved(books, book, 0) | moved(books, book, 1);
 }
 
-static uint16_t crossed(const struct top *top)
+static uint16_t crossed(const struct book *book)
 {
-    return top->bid_size && top->ask_size && top->bid >= top->ask ? FLAG_CROSSED : 0;
+    return book->bid_size && book->ask_size && book->bid >= book->ask ? FLAG_CROSSED : 0;
 }
 
 /* A refused EVENT_LOST stands in for the record that follows it, so the ring's own count of
@@ -66,46 +64,50 @@ void emit(struct decoder *decoder, struct event *event)
     }
 }
 
-static void announce(struct decoder *decoder, struct book *book, const struct top *top,
-                     const struct event *cause)
+static void announce(struct decoder *decoder, const struct book *book, const struct event *cause)
 {
-    uint16_t cross = crossed(top);
+    uint16_t cross = crossed(book);
     struct event quote = {
         .ts_recv = cause->ts_recv, .ts_event = cause->ts_event, .sequence = cause->sequence,
         .instrument_id = cause->instrument_id, .kind = EVENT_QUOTE,
         .flags = FLAG_LAST | cross | book_flags(decoder, book),
-        .bid = top->bid, .ask = top->ask, .bid_size = top->bid_size, .ask_size = top->ask_size,
+        .bid = book->bid, .ask = book->ask, .bid_size = book->bid_size, .ask_size = book->ask_size,
     };
     if (cross)
         COUNT(decoder->counters, book_crossed);
-    book->bid = top->bid;
-    book->ask = top->ask;
-    book->bid_size = top->bid_size;
-    book->ask_size = top->ask_size;
     emit(decoder, &quote);
 }
 
 void emit_top(struct decoder *decoder, struct book *book, const struct event *cause)
 {
-    struct top top = top_of(decoder->books, book);
-    announce(decoder, book, &top, cause);
+    moved_at_all(decoder->books, book);
+    announce(decoder, book, cause);
 }
 
 void emit_quote(struct decoder *decoder, struct book *book, const struct event *cause)
 {
-    struct top top = top_of(decoder->books, book);
-    if (moved(&top, book))
-        announce(decoder, book, &top, cause);
+    if (moved_at_all(decoder->books, book))
+        announce(decoder, book, cause);
 }
 
-void emit_change(struct decoder *decoder, struct book *book, struct event *event)
+static void change(struct decoder *decoder, const struct book *book, struct event *event, int quoted)
 {
-    struct top top = top_of(decoder->books, book);
-    int quoted = moved(&top, book);
-    event->flags |= book_flags(decoder, book) | crossed(&top);
+    event->flags |= book_flags(decoder, book) | crossed(book);
     if (quoted)
         event->flags &= (uint16_t)~FLAG_LAST;
     emit(decoder, event);
     if (quoted)
-        announce(decoder, book, &top, event);
+        announce(decoder, book, event);
+}
+
+void emit_change(struct decoder *decoder, struct book *book, struct event *event)
+{
+    change(decoder, book, event, moved_at_all(decoder->books, book));
+}
+
+void emit_order(struct decoder *decoder, struct book *book, struct event *event)
+{
+    int quoted = event->side == SIDE_NONE ? moved_at_all(decoder->books, book)
+                                          : moved(decoder->books, book, event->side == SIDE_ASK);
+    change(decoder, book, event, quoted);
 }

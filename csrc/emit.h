@@ -50,3 +50,7 @@ void emit_top(struct decoder *decoder, struct book *book, const struct event *ca
 /* `event`, which changed `book`, with the book's flags, then emit_quote(). `event` has
  * FLAG_LAST on entry; it passes on to the quote when there is one. */
 void emit_change(struct decoder *decoder, struct book *book, struct event *event);
+
+/* The same for a venue whose every change is announced at once: when `event` has a side, the
+ * other one is as it was announced, so its levels need not be fetched. */
+void emit_order(struct decoder *decoder, struct book *book, struct event *event);

@@ -81,7 +81,7 @@ static void add(struct decoder *decoder, const struct message *message)
     int code = add_order(decoder->books, event.instrument_id, event.side, event.order_id, m->shares, m->price);
     if (code)
         book_failed(decoder, book, code);
-    emit_change(decoder, book, &event);
+    emit_order(decoder, book, &event);
 }
 
 /* Fills `event` from what an operation on an order did, if it did. An order that lives under
@@ -121,7 +121,7 @@ static void reduce(struct decoder *decoder, const struct message *message, uint8
         if (AS(order_executed_with_price, message)->printable == 'N')
             event.flags |= FLAG_HIDDEN;
     }
-    emit_change(decoder, book, &event);
+    emit_order(decoder, book, &event);
 }
 
 static void delete(struct decoder *decoder, const struct message *message)
@@ -130,7 +130,7 @@ static void delete(struct decoder *decoder, const struct message *message)
     struct book_change change;
     event.order_id = rd_be64(AS(order_delete, message)->order_reference);
     int code = book_delete(decoder->books, event.order_id, &change);
-    emit_change(decoder, changed(decoder, &event, &change, code), &event);
+    emit_order(decoder, changed(decoder, &event, &change, code), &event);
 }
 
 /* The new order keeps side and instrument of the old and goes to the end of its queue. */
@@ -155,7 +155,7 @@ static void replace(struct decoder *decoder, const struct message *message)
     old.flags = FLAG_REPLACE | book_flags(decoder, book);
     new.flags |= FLAG_REPLACE;
     emit(decoder, &old);
-    emit_change(decoder, book, &new);
+    emit_order(decoder, book, &new);
 }
 
 /* ---- trades ---- */
@@ -229,7 +229,7 @@ static void directory(struct decoder *decoder, const struct message *message)
     memcpy(&event.order_id, m->stock, sizeof m->stock);
     event.size = rd_be32(m->round_lot_size);
     seen(decoder, event.instrument_id);
-    emit_change(decoder, book, &event);
+    emit_order(decoder, book, &event);
 }
 
 static void trading_action(struct decoder *decoder, const struct message *message)
