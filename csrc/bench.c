@@ -197,28 +197,31 @@ uint64_t bench_messages(const uint8_t *tapped, uint64_t len, struct message *mes
 
 #define AS(name) ((const struct itch50_##name *)message->data)
 
-static uint64_t order_of(const struct message *message)
+static uint16_t locate_of(const struct message *message) { return rd_be16(AS(header)->locate); }
+static uint64_t order_of(const struct message *message) { return rd_be64(AS(order_delete)->order_reference); }
+static int is_add(const struct message *message) { return message->data[0] == 'A' || message->data[0] == 'F'; }
+static int side_of(const struct message *message) { return AS(add_order)->side == 'B' ? SIDE_BID : SIDE_ASK; }
+static int64_t price_of(const struct message *message) { return rd_px4be(AS(add_order)->price); }
+
+static int is_change(const struct message *message)
 {
-    switch (message->data[0]) {
-    case 'A': case 'F': case 'D': case 'E': case 'C': case 'X': case 'U':
-        return rd_be64(AS(order_delete)->order_reference);
-    default: return 0;
-    }
+    return message->data[0] == 'D' || message->data[0] == 'E' || message->data[0] == 'C'
+        || message->data[0] == 'X' || message->data[0] == 'U';
 }
 
 static int change(struct books *books, const struct message *message)
 {
     struct book_change change;
-    uint64_t id = order_of(message);
     int code;
     switch (message->data[0]) {
     case 'A': case 'F':
-        return book_add(books, rd_be16(AS(add_order)->h.locate), AS(add_order)->side == 'B' ? SIDE_BID : SIDE_ASK,
-                        id, rd_px4be(AS(add_order)->price), rd_be32(AS(add_order)->shares));
-    case 'D': return book_delete(books, id, &change);
-    case 'E': case 'C': case 'X': return book_reduce(books, id, rd_be32(AS(order_cancel)->shares), &change);
+        return book_add(books, locate_of(message), side_of(message), order_of(message), price_of(message),
+                        rd_be32(AS(add_order)->shares));
+    case 'D': return book_delete(books, order_of(message), &change);
+    case 'E': case 'C': case 'X':
+        return book_reduce(books, order_of(message), rd_be32(AS(order_cancel)->shares), &change);
     case 'U':
-        code = book_delete(books, id, &change);
+        code = book_delete(books, order_of(message), &change);
         return code != 0 ? code : book_add(books, change.instrument, change.side,
                                            rd_be64(AS(order_replace)->new_order_reference),
                                            rd_px4be(AS(order_replace)->price), rd_be32(AS(order_replace)->shares));
@@ -226,17 +229,33 @@ static int change(struct books *books, const struct message *message)
     }
 }
 
+/* In the passes of the product's decoder. */
+static void prefetch_batch(const struct books *books, const struct message *messages, uint64_t count)
+{
+    uint32_t orders[BATCH];
+    for (uint64_t i = 0; i < count; i++)
+        if (is_add(&messages[i]) || is_change(&messages[i]))
+            book_prefetch(books, locate_of(&messages[i]), order_of(&messages[i]));
+    for (uint64_t i = 0; i < count; i++)
+        if (is_add(&messages[i]))
+            book_prefetch_side(books, locate_of(&messages[i]), side_of(&messages[i]));
+        else
+            orders[i] = is_change(&messages[i]) ? book_prefetch_order(books, order_of(&messages[i])) : NO_ORDER;
+    for (uint64_t i = 0; i < count; i++)
+        if (is_add(&messages[i]))
+            book_prefetch_tail(books, locate_of(&messages[i]), side_of(&messages[i]), price_of(&messages[i]));
+        else
+            book_prefetch_queue(books, orders[i]);
+}
+
 static uint64_t change_batch(struct books *books, const struct message *messages, uint64_t count, int queue)
 {
     uint64_t refused = 0, shares;
     uint32_t orders;
-    for (uint64_t i = 0; i < count; i++)
-        book_prefetch_map(books, order_of(&messages[i]));
-    for (uint64_t i = 0; i < count; i++)
-        book_prefetch_order(books, order_of(&messages[i]));
+    prefetch_batch(books, messages, count);
     for (uint64_t i = 0; i < count; i++) {
         refused += change(books, &messages[i]) != 0;
-        if (queue && (messages[i].data[0] == 'A' || messages[i].data[0] == 'F'))
+        if (queue && is_add(&messages[i]))
             refused += book_queue(books, order_of(&messages[i]), &shares, &orders) != 0;
     }
     return refused;

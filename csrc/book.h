@@ -91,11 +91,14 @@ struct book *book_of(struct books *books, uint32_t instrument);
 const struct order *book_find(const struct books *books, uint64_t id);  /* NULL when not live */
 /* Shares and orders ahead of this one at its price; -ENOENT when not live. */
 int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead);
-/* Hints for a batch, in passes: the map line of each id, its order, then its level and the
- * neighbours in its queue. */
-void book_prefetch_map(const struct books *books, uint64_t id);
-void book_prefetch_order(const struct books *books, uint64_t id);
-void book_prefetch_queue(const struct books *books, uint64_t id);
+/* Hints for a batch, in passes: the book and the map line of each id; its order, or for an add
+ * the best level of its side; then the order's level and the neighbours in its queue, or the
+ * order at the end of the add's level. */
+void book_prefetch(const struct books *books, uint32_t instrument, uint64_t id);
+uint32_t book_prefetch_order(const struct books *books, uint64_t id);   /* index for the next pass */
+void book_prefetch_side(const struct books *books, uint32_t instrument, int side);
+void book_prefetch_tail(const struct books *books, uint32_t instrument, int side, int64_t price);
+void book_prefetch_queue(const struct books *books, uint32_t index);
 /* Readers on other threads: begin, read, and read again when end says 0. */
 uint64_t book_read_begin(const struct books *books, uint32_t instrument);
 int book_read_end(const struct books *books, uint32_t instrument, uint64_t begun);

@@ -38,6 +38,8 @@ static struct event event_of(const struct decoder *decoder, const struct message
     };
 }
 
+static uint16_t locate_of(const struct message *message) { return rd_be16(AS(header, message)->locate); }
+
 /* An instrument first seen without a directory message keeps epoch 0: after a gap it may
  * have had orders that nobody saw. */
 static struct book *seen(struct decoder *decoder, uint32_t instrument)
@@ -270,7 +272,7 @@ static int is_venue_wide(uint8_t type) { return type == 'S' || type == 'V' || ty
 static void apply(struct decoder *decoder, const struct message *message)
 {
     uint8_t type = message->data[0];
-    if (rd_be16(AS(header, message)->locate) == 0 && !is_venue_wide(type)) {
+    if (locate_of(message) == 0 && !is_venue_wide(type)) {
         nowhere(decoder, message);
         return;
     }
@@ -293,19 +295,13 @@ static void apply(struct decoder *decoder, const struct message *message)
     }
 }
 
-/* A book is two lines: its levels and its announced top. */
-static void prefetch_book(struct decoder *decoder, const struct message *message)
-{
-    const char *book = (const char *)book_of(decoder->books, rd_be16(AS(header, message)->locate));
-    __builtin_prefetch(book, 1);
-    __builtin_prefetch(book + 64, 1);
-}
-
 /* The order's reference is the first field of all messages about orders. */
 static uint64_t order_of(const struct message *message)
 {
     return rd_be64(AS(order_delete, message)->order_reference);
 }
+
+static int is_add(uint8_t type) { return type == 'A' || type == 'F'; }
 
 /* Does it change an order that should be live? */
 static int is_change(uint8_t type)
@@ -318,31 +314,44 @@ static void unreadable(struct decoder *decoder, const struct message *message)
 {
     enum { TYPE_AND_LOCATE = 3 };
     uint8_t type = message->len > 0 ? message->data[0] : 'A';
-    if (type != 'A' && type != 'F' && type != 'R' && !is_change(type))
+    if (!is_add(type) && type != 'R' && !is_change(type))
         return;
     doubt(decoder, message->len < TYPE_AND_LOCATE ? NULL
           : book_of(decoder->books, rd_be16(AS(header, message)->locate)));
 }
 
-/* Four passes, so that the memory of one message is fetched while others are worked on: its
- * book and map line, the order these lead to, that order's level and queue, then the change.
- * Ends at a message that cannot be read, so that its doubt comes in turn; returns how many. */
+static void prefetch_side(const struct decoder *decoder, const struct message *message)
+{
+    book_prefetch_side(decoder->books, locate_of(message), side_of(AS(add_order, message)->side));
+}
+
+static void prefetch_tail(const struct decoder *decoder, const struct message *message)
+{
+    const struct itch50_add_order *m = AS(add_order, message);
+    book_prefetch_tail(decoder->books, locate_of(message), side_of(m->side), rd_px4be(m->price));
+}
+
+/* Passes, so that the memory of one message is fetched while others are worked on: its book and
+ * map line; the order, or the side of an add; that order's level and queue, or the order that an
+ * add comes behind; then the change. Ends at a message that cannot be read, so that its doubt
+ * comes in turn; returns how many. */
 static unsigned decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
 {
-    uint64_t ids[BATCH];
-    unsigned n = 0, orders = 0;
-    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++) {
-        uint8_t type = messages[n].data[0];
-        prefetch_book(decoder, &messages[n]);
-        if (is_change(type))
-            book_prefetch_map(decoder->books, ids[orders++] = order_of(&messages[n]));
-        else if (type == 'A' || type == 'F')
-            book_prefetch_map(decoder->books, order_of(&messages[n]));
-    }
-    for (unsigned i = 0; i < orders; i++)
-        book_prefetch_order(decoder->books, ids[i]);
-    for (unsigned i = 0; i < orders; i++)
-        book_prefetch_queue(decoder->books, ids[i]);
+    uint32_t orders[BATCH];
+    unsigned n = 0, changes = 0;
+    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++)
+        if (is_add(messages[n].data[0]) || is_change(messages[n].data[0]))
+            book_prefetch(decoder->books, locate_of(&messages[n]), order_of(&messages[n]));
+    for (unsigned i = 0; i < n; i++)
+        if (is_add(messages[i].data[0]))
+            prefetch_side(decoder, &messages[i]);
+        else if (is_change(messages[i].data[0]))
+            orders[changes++] = book_prefetch_order(decoder->books, order_of(&messages[i]));
+    for (unsigned i = 0; i < changes; i++)
+        book_prefetch_queue(decoder->books, orders[i]);
+    for (unsigned i = 0; i < n; i++)
+        if (is_add(messages[i].data[0]))
+            prefetch_tail(decoder, &messages[i]);
     for (unsigned i = 0; i < n; i++)
         apply(decoder, &messages[i]);
     if (n < count)

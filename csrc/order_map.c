@@ -1,4 +1,5 @@
 #include "order_map.h"
+#include "prefetch.h"
 #include <emmintrin.h>
 #include <errno.h>
 #include <string.h>
@@ -160,7 +161,7 @@ void order_map_erase(struct order_map *map, struct map_entry *entry)
 
 void order_map_prefetch(const struct order_map *map, uint64_t id)
 {
-    __builtin_prefetch(map->line + home_of(map, tag_of(map, id)), 1);
+    prefetch(map->line + home_of(map, tag_of(map, id)));
 }
 
 uint32_t order_map_guess(const struct order_map *map, uint64_t id)

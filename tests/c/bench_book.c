@@ -80,14 +80,17 @@ static double run(struct books *books, const struct op *ops, uint64_t warm, uint
         apply(books, &ops[i]);
     uint64_t from = now_ns();
     for (uint64_t i = warm; i + BATCH <= warm + count; i += BATCH) {
+        uint32_t orders[BATCH];
         for (int k = 0; passes > 0 && k < BATCH; k++)
-            book_prefetch_map(books, ops[i + k].id);
+            book_prefetch(books, ops[i + k].instrument, ops[i + k].id);
         for (int k = 0; passes > 0 && k < BATCH; k++)
             if (ops[i + k].kind != 'A')
-                book_prefetch_order(books, ops[i + k].id);
+                orders[k] = book_prefetch_order(books, ops[i + k].id);
+            else
+                book_prefetch_side(books, ops[i + k].instrument, ops[i + k].side);
         for (int k = 0; passes > 1 && k < BATCH; k++)
             if (ops[i + k].kind != 'A')
-                book_prefetch_queue(books, ops[i + k].id);
+                book_prefetch_queue(books, orders[k]);
         for (int k = 0; k < BATCH; k++)
             apply(books, &ops[i + k]);
     }
