@@ -85,7 +85,7 @@ static void notice(struct arbiter *arbiter)
     arbiter->gap_open = true;
     arbiter->gap_us = above != NULL ? above->since_us : arbiter->now_us;
     arbiter->ledger.gaps_detected++;
-    COUNT(arbiter, gaps_detected, 1);
+    ADD(arbiter, gaps_detected, 1);
 }
 
 /* After a delivery while a gap is open: is the hole filled, and is there another behind it? A
@@ -95,7 +95,7 @@ static void settle(struct arbiter *arbiter)
     if (drain(arbiter) || arbiter->expected >= arbiter->highest) {
         arbiter->gap_open = false;
         arbiter->ledger.gaps_healed++;
-        COUNT(arbiter, gaps_healed, 1);
+        ADD(arbiter, gaps_healed, 1);
         notice(arbiter);
     } else {
         arbiter->gap_us = arbiter->now_us;
@@ -125,8 +125,8 @@ static void declare(struct arbiter *arbiter, uint64_t limit, uint64_t ts_recv)
     forget(arbiter, arbiter->expected, lost);
     arbiter->ledger.lost += lost;
     arbiter->ledger.gaps_declared++;
-    COUNT(arbiter, messages_lost, lost);
-    COUNT(arbiter, gaps_declared, 1);
+    ADD(arbiter, messages_lost, lost);
+    ADD(arbiter, gaps_declared, 1);
     arbiter->expected = end;
     arbiter->gap_open = false;
     drain(arbiter);
@@ -146,7 +146,7 @@ static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
 /* Two copies of a message differ: the first stays, and who reads it is told. */
 static void mismatch(struct arbiter *arbiter, uint64_t sequence, uint64_t ts_recv)
 {
-    COUNT(arbiter, ab_mismatch, 1);
+    ADD(arbiter, ab_mismatch, 1);
     arbiter->ledger.mismatched++;
     arbiter_flush(arbiter);
     arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
@@ -282,14 +282,14 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
     unsigned i = block.i;
     uint32_t at = block.at;
     if (i < span->count) {
-        COUNT(arbiter, block_cut, 1);
+        ADD(arbiter, block_cut, 1);
         arbiter->ledger.cut += span->count - i;
         /* The others exist, unless there are more of them than one packet is believed. */
         uint64_t end = span->sequence + span->count;
         if (end > arbiter->highest && end - arbiter->expected <= arbiter->config.window)
             arbiter->highest = end;
     } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
-        COUNT(arbiter, session_trailing, 1);
+        ADD(arbiter, session_trailing, 1);
     }
     *used = at;
     return i;

@@ -48,7 +48,7 @@ void arbiter_note_line(struct arbiter *arbiter, unsigned index, const struct spa
         line->healed += known_of(arbiter, line->next, span->sequence);
     }
     if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset) {
-        COUNT(arbiter, session_offset_mismatch, 1);     /* bytes are missing that no sequence tells of */
+        ADD(arbiter, session_offset_mismatch, 1);     /* bytes are missing that no sequence tells of */
         arbiter_flush(arbiter);
         arbiter->sink.gap(arbiter->sink.context, span->sequence, 0, ts_recv);
     }

@@ -36,7 +36,7 @@ struct arbiter {
     struct past *history;   /* by sequence modulo HISTORY; NULL with one line */
 };
 
-#define COUNT(arbiter, name, n) ((arbiter)->counters->value[COUNT_##name] += (n))
+#define ADD(arbiter, name, n) ((arbiter)->counters->value[COUNT_##name] += (n))
 
 static inline uint64_t load64(const uint8_t *at)
 {

@@ -35,15 +35,20 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-def stress(compiler: str, where: Path, *args: str, flags: list[str]) -> tuple[int, str]:
-    """Build the stress test and run it: exit code and what it said."""
+def stress(
+    compiler: str, where: Path, *args: str, flags: list[str], tries: int = 1
+) -> tuple[int, str]:
+    """Build the stress test and run it, again while it finds nothing: exit code, what it said."""
     need(compiler)
     program = where / "ring_stress"
     sources = [STRESS, ROOT / "csrc" / "ring_map.c"]
     include = f"-I{ROOT / 'csrc'}"
     built = run(compiler, *WARNINGS, *flags, include, *sources, "-pthread", "-o", program)
     assert built.returncode == 0, built.stderr
-    ran = run(program, *args)
+    for _ in range(tries):
+        ran = run(program, *args)
+        if ran.returncode != 0:
+            break
     return ran.returncode, ran.stderr
 
 
@@ -71,7 +76,9 @@ def test_thread_sanitizer_finds_a_relaxed(order: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["INVALIDATE=0", "VALIDATE=0", "GATE_SLACK=1"])
 def test_stress_finds(broken: str, tmp_path: Path) -> None:
-    code, said = stress("gcc", tmp_path, "400000", flags=["-O2", f"-DRING_{broken}"])
+    # On busy cores the threads may not meet at all in one run.
+    flags = ["-O2", f"-DRING_{broken}"]
+    code, said = stress("gcc", tmp_path, "400000", flags=flags, tries=10)
     assert code == 1
     assert "violation" in said
 
