@@ -88,12 +88,16 @@ def frame_parsers(packets: Any, count: int) -> dict[str, Work]:
 
 def decoders(stream: bytes) -> dict[str, Work]:
     """Decoders of messages in memory, each behind a 2-byte length; no books."""
-    found: dict[str, Work] = {"struct (Python)": lambda: _decode(stream)}
+    found: dict[str, Work] = {"struct (Python, no books)": lambda: _decode(stream)}
     os.environ["ITCH_NO_CPP"] = "1"  # else itchfeed hands over to itchcpp where that is installed
     if itch := _module("itch.parser"):
-        found["itchfeed (Python)"] = lambda: _drain(itch.MessageParser().parse_stream(stream))
+        found["itchfeed (Python, no books)"] = lambda: _drain(
+            itch.MessageParser().parse_stream(stream)
+        )
     if itchcpp := _module("itchcpp.parser"):
-        found["itchcpp (objects)"] = lambda: _drain(itchcpp.MessageParser().parse_stream(stream))
+        found["itchcpp (C++, objects, no books)"] = lambda: _drain(
+            itchcpp.MessageParser().parse_stream(stream)
+        )
     return found
 
 
@@ -107,7 +111,7 @@ def bookkeepers(stream: bytes, count: int) -> dict[str, Work]:
         itchcpp.BookManager().process_stream(stream)
         return count
 
-    return {"itchcpp (C++ books)": keep}
+    return {"itchcpp (C++, books)": keep}
 
 
 def _drain(items: Iterator[Any]) -> int:
