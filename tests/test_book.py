@@ -449,3 +449,23 @@ def test_hostile_125_a_million_orders_are_bounded(pattern):
         lib.books_clear(pointer)
         assert time.thread_time() - start < 2
         assert books.hash() == 0xCBF29CE484222325
+
+
+@pytest.mark.slow
+def test_ten_million_live_orders_of_ten_thousand_instruments() -> None:
+    count, instruments = 10_000_000, 10_000
+    with Books.create(count, 1 << 20, seed=1) as books:
+        pointer, add = books.pointer, lib.book_add
+        for i in range(count):
+            assert add(pointer, i % instruments, BID, i + 1, 1_000_000 + i % 17, 100) == 0
+        assert lib.books_orders(pointer) == count
+        assert add(pointer, 0, BID, count + 1, 1, 1) != 0  # full, and said so
+        assert books.memory - lib.books_levels_room(pointer) * 32 - (8 << 20) <= 64 * count
+        assert books.order(count // 2) is not None
+        top = books.snapshot(7, 1)[0]
+        assert top["size"][0] == 100 * top["orders"][0]
+        change = ffi.new("struct book_change *")
+        for i in range(1, count, 1000):
+            assert lib.book_delete(pointer, i, change) == 0
+            assert change.left == 0
+        assert lib.books_orders(pointer) == count - count // 1000

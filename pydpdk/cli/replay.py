@@ -78,6 +78,13 @@ class Speed(click.ParamType[float]):
     help="Record-clock interval that stages see as one batch; 0: as many packets as fit.",
 )
 @click.option(
+    "--orders-max",
+    type=click.IntRange(1, 2**31),
+    default=1 << 21,
+    show_default=True,
+    help="Live orders that a feed's books have room for; 1.5 times the expected is right.",
+)
+@click.option(
     "--gap-timeout-us",
     type=click.IntRange(0, MICROSECONDS_MAX),
     default=10_000,
@@ -95,6 +102,7 @@ def command(
     speed: float,
     burst: int,
     batch_us: int,
+    orders_max: int,
     gap_timeout_us: int,
     checksum: str,
     as_json: bool,
@@ -112,7 +120,7 @@ def command(
         raise UsageError("--param and --risk are for a --strategy FILE.py:CLASS")
     stage = load_strategy(strategy, params) if strategy else None
     config = load_config(risk_file) if risk_file else None
-    feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us)
+    feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us, orders_max=orders_max)
     with Engine(
         open_sources(files), feeds, checksum=checksum, burst=burst, batch_us=batch_us
     ) as engine:
