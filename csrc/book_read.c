@@ -30,18 +30,43 @@ const struct order *book_find(const struct books *books, uint64_t id)
     return entry != NULL ? &books->pool[entry->ref - 1] : NULL;
 }
 
+struct tally { uint64_t shares; uint32_t orders; };
+
+static uint32_t count_order(const struct books *books, uint32_t at, struct tally *tally, int back)
+{
+    tally->shares += books->pool[at].size;
+    tally->orders++;
+    return back ? books->pool[at].prev : books->pool[at].next;
+}
+
+static const struct level *level_of(const struct books *books, const struct order *order)
+{
+    const int ask = order->where & 1;
+    struct book_side side = books->all[order->where >> 1].side[ask];
+    if ((uint64_t)side.at + side.count > books->arena.room)     /* torn */
+        return NULL;
+    return level_find(&books->arena, &side, ask, order->price);
+}
+
+/* Both ways at once, to the nearer end of the queue: what is ahead was counted, or is what the
+ * level has but for the order and those behind it. */
 int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead)
 {
     const struct order *order = book_find(books, id);
     if (order == NULL)
         return -ENOENT;
-    *shares_ahead = 0;
-    *orders_ahead = 0;
-    uint32_t at = order->prev;
-    for (; at != NO_ORDER && *orders_ahead < books->orders_max; at = books->pool[at].prev) {
-        *shares_ahead += books->pool[at].size;
-        ++*orders_ahead;
+    const struct level *level = level_of(books, order);
+    struct tally ahead = { 0, 0 }, behind = { order->size, 1 };
+    uint32_t back = order->prev, on = order->next;
+    while (back != NO_ORDER && (on != NO_ORDER || level == NULL) && ahead.orders < books->orders_max) {
+        back = count_order(books, back, &ahead, 1);
+        if (on != NO_ORDER)
+            on = count_order(books, on, &behind, 0);
     }
+    if (back != NO_ORDER && level != NULL)
+        ahead = (struct tally){ level->size - behind.shares, level->orders - behind.orders };
+    *shares_ahead = ahead.shares;
+    *orders_ahead = ahead.orders;
     return 0;
 }
 
