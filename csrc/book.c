@@ -75,6 +75,11 @@ int books_create(const struct books_config *config, struct books **books)
     return 0;
 }
 
+int books_populate(struct books *books)
+{
+    return madvise(books, books->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
+
 void books_destroy(struct books *books)
 {
     if (books != NULL)

@@ -66,6 +66,9 @@ struct books_config {
 struct books;
 int books_create(const struct books_config *config, struct books **books);
 void books_destroy(struct books *books);
+/* Takes all its pages now, so that none is first touched while the market is open. 0, or a
+ * negative errno: -ENOMEM, or -EINVAL from a kernel before 5.14. */
+int books_populate(struct books *books);
 void books_clear(struct books *books);      /* everything: session start */
 uint64_t books_memory(const struct books *books);   /* bytes reserved at start */
 uint64_t books_orders(const struct books *books);   /* live orders */

@@ -81,7 +81,13 @@
     X(book_crossed, "events that left a book crossed or locked") \
     /* output */ \
     X(events_written, "records written to the ring") \
-    X(events_lost, "records not written because a blocking reader left no room")
+    X(events_lost, "records not written because a blocking reader left no room") \
+    /* the appliance itself, live */ \
+    X(link_changes, "times a source's link went up, down or away") \
+    X(answers_sent, "ARP and ICMP echo replies and IGMP reports sent") \
+    X(answers_lost, "of these, not taken by the port") \
+    X(stalls, "times the receive loop did not run for over a millisecond") \
+    X(stall_us, "microseconds of these")
 
 enum { COUNTERS_MAX = 96 };
 

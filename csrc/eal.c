@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_version.h>
 #include <sched.h>
@@ -98,4 +99,23 @@ int port_eal_init(int argc, char **argv)
     ran |= rc == 0;
     eal_unlock();
     return rc;
+}
+
+static _Thread_local int registered;
+
+int port_thread_begin(void)
+{
+    if (!eal_running() || rte_lcore_id() != LCORE_ID_ANY)
+        return 0;
+    if (rte_thread_register() < 0)
+        return -rte_errno;
+    registered = 1;
+    return 0;
+}
+
+void port_thread_end(void)
+{
+    if (registered)
+        rte_thread_unregister();
+    registered = 0;
 }

@@ -1,94 +1,19 @@
-#include "engine.h"
-#include "clock.h"
-#include "counter_id.h"
+#include "engine_own.h"
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Reads like the pipeline: refill() takes bursts from the sources, handle() carries one packet
+/* Reads like the pipeline: next_lane() takes bursts from the sources, handle() carries one packet
  * through frame, session and arbiter to its feed, feed_flush() decodes what the arbiter passed
  * on into books and ring. The bytes of a burst live until the next one, so every feed is
- * flushed before a source is asked again. */
+ * flushed before a source is asked again.
+ *
+ * A time-out is an event of its own, at its own time on the record clock: before the packet that
+ * is later, in a step of its own. So it does not matter whether a packet or, live, an idle look
+ * at the clock made it known, and the replay of what was recorded live gives the same batches. */
 
 static const uint64_t CLOCK_JUMP_NS = 10000000000;
 
-struct lane {               /* one source and the part of its burst not yet handled */
-    struct source *source;
-    int at, count;
-    int error;              /* 0, -ENODATA at its end, or what broke it */
-    uint64_t ts_last;
-    struct packet packets[BURST_MAX];
-};
-
-struct route {              /* destination -> line of a feed */
-    struct address address;
-    struct feed *feed;
-    unsigned line;
-};
-
-struct engine {
-    struct engine_config config;
-    struct ring *out;
-    struct lane *lanes[SOURCES_MAX];
-    struct route routes[ROUTES_MAX];
-    struct feed *feeds[FEEDS_MAX];
-    unsigned lanes_count, routes_count, feeds_count;
-    uint64_t reserve;
-    uint64_t now;           /* record clock */
-    uint64_t ahead;         /* a stamp too far ahead of it to be believed alone */
-    struct feed *busy;      /* the feed that may have messages not yet decoded */
-    uint64_t deadline_us;   /* earliest of the feeds' */
-    uint64_t receive_ticks;
-    bool finished;
-    atomic_bool stop;
-    struct counters counters;
-    struct engine_times times;
-};
-
-_Static_assert(ROUTES_MAX == FEEDS_MAX * LINES_MAX, "a route for each line");
-
-int engine_create(const struct engine_config *config, struct ring *out, struct engine **engine)
-{
-    if (config->packets_max < 1 || config->packets_max > INT32_MAX || config->burst < 1 || config->burst > BURST_MAX || config->checksum_policy < CHECKSUM_IGNORE
-        || config->checksum_policy > CHECKSUM_VERIFY)
-        return -EINVAL;
-    struct engine *made = calloc(1, sizeof *made);
-    if (made == NULL)
-        return -ENOMEM;
-    made->config = *config;
-    made->out = out;
-    made->reserve = EVENTS_PER_STEP + EVENTS_PER_PACKET;
-    made->deadline_us = UINT64_MAX;
-    *engine = made;
-    return 0;
-}
-
-void engine_destroy(struct engine *engine)
-{
-    if (engine == NULL)
-        return;
-    for (unsigned i = 0; i < engine->feeds_count; i++)
-        feed_destroy(engine->feeds[i]);
-    for (unsigned i = 0; i < engine->lanes_count; i++)
-        free(engine->lanes[i]);
-    free(engine);
-}
-
-int engine_add_source(struct engine *engine, struct source *source)
-{
-    if (engine->lanes_count == SOURCES_MAX)
-        return -ENOSPC;
-    struct lane *lane = calloc(1, sizeof *lane);
-    if (lane == NULL)
-        return -ENOMEM;
-    lane->source = source;
-    engine->lanes[engine->lanes_count] = lane;
-    return (int)engine->lanes_count++;
-}
-
-static const struct route *route_of(const struct engine *engine, const uint8_t *dst, unsigned len, uint16_t port)
+const struct route *route_of(const struct engine *engine, const uint8_t *dst, unsigned len, uint16_t port)
 {
     for (unsigned i = 0; i < engine->routes_count; i++) {
         const struct address *address = &engine->routes[i].address;
@@ -98,76 +23,10 @@ static const struct route *route_of(const struct engine *engine, const uint8_t *
     return NULL;
 }
 
-static int add_routes(struct engine *engine, const struct feed_config *config)
-{
-    for (unsigned i = 0; i < config->arbiter.lines && i < LINES_MAX; i++) {
-        const struct address *address = &config->lines[i];
-        if (route_of(engine, address->bytes, address->len, address->port) != NULL)
-            return -EEXIST;
-        engine->routes[engine->routes_count++] = (struct route){ *address, engine->feeds[engine->feeds_count], i };
-    }
-    return 0;
-}
-
-int engine_add_feed(struct engine *engine, const struct feed_config *config, struct feed **feed)
-{
-    if (engine->feeds_count == FEEDS_MAX)
-        return -ENOSPC;
-    int rc = feed_create(config, engine->feeds_count, engine->out, &engine->feeds[engine->feeds_count]);
-    if (rc < 0)
-        return rc;
-    unsigned routes_count = engine->routes_count;
-    rc = add_routes(engine, config);
-    if (rc < 0) {
-        feed_destroy(engine->feeds[engine->feeds_count]);
-        engine->routes_count = routes_count;
-        return rc;
-    }
-    engine->reserve += (uint64_t)EVENTS_PER_MESSAGE * config->arbiter.window;
-    *feed = engine->feeds[engine->feeds_count];
-    return (int)engine->feeds_count++;
-}
-
-uint64_t engine_reserve(const struct engine *engine) { return engine->reserve; }
-
-static void flush(struct engine *engine)
+void engine_flush(struct engine *engine)
 {
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_flush(engine->feeds[i]);
-}
-
-static void refill(struct engine *engine, struct lane *lane)
-{
-    flush(engine);
-    uint64_t begun = ticks_now();
-    int rc = lane->source->burst(lane->source, lane->packets, (int)engine->config.burst);
-    uint64_t ticks = ticks_now() - begun;
-    engine->receive_ticks += ticks;
-    if (rc > 0)
-        hist_add(&engine->times.receive, ticks_ns(ticks) / (uint64_t)rc, (uint64_t)rc);
-    lane->at = 0;
-    lane->count = rc > 0 ? rc : 0;
-    lane->error = rc < 0 ? rc : 0;
-    for (int i = 0; i < rc; i++)
-        if (lane->packets[i].ts_recv > engine->config.until_ns) {
-            lane->count = rc = i;
-            lane->error = -ENODATA;
-        }
-}
-
-/* The lane whose next packet is the oldest; NULL when there is none now. */
-static struct lane *next_lane(struct engine *engine)
-{
-    struct lane *oldest = NULL;
-    for (unsigned i = 0; i < engine->lanes_count; i++) {
-        struct lane *lane = engine->lanes[i];
-        if (lane->at == lane->count && lane->error == 0)
-            refill(engine, lane);
-        if (lane->at < lane->count
-            && (oldest == NULL || lane->packets[lane->at].ts_recv < oldest->packets[oldest->at].ts_recv))
-            oldest = lane;
-    }
-    return oldest;
 }
 
 static void update_deadline(struct engine *engine)
@@ -178,25 +37,40 @@ static void update_deadline(struct engine *engine)
             engine->deadline_us = feed_deadline_us(engine->feeds[i]);
 }
 
-static void deadlines(struct engine *engine)
+/* Handles the time-out that is due, at its time. */
+static int deadline(struct engine *engine)
 {
-    flush(engine);
+    if (engine->deadline_us * 1000 > engine->now)
+        engine->now = engine->deadline_us * 1000;
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_clock(engine->feeds[i], engine->now);
     update_deadline(engine);
+    return 1;
 }
 
-/* Moves the record clock. It never goes back, and one stamp far in the future (a capture has
- * such) does not move it alone: every open gap would be given up. */
-static void clock_to(struct engine *engine, uint64_t ts_recv)
+/* The record clock once this stamp is seen. It never goes back, and one stamp far in the future
+ * (a capture has such) does not move it alone: every open gap would be given up. */
+static uint64_t clock_at(const struct engine *engine, uint64_t ts_recv)
 {
     bool far = engine->now != 0 && ts_recv > engine->now && ts_recv - engine->now > CLOCK_JUMP_NS;
     bool again = engine->ahead != 0 && ts_recv + CLOCK_JUMP_NS > engine->ahead;
-    engine->ahead = far ? ts_recv : 0;
-    if (ts_recv > engine->now && (!far || again))
-        engine->now = ts_recv;
-    if (engine->now / 1000 >= engine->deadline_us)
-        deadlines(engine);
+    return ts_recv > engine->now && (!far || again || engine->config.trust) ? ts_recv : engine->now;
+}
+
+/* Is a time-out due when the clock is there? What is noted may be of a gap that was healed. */
+static bool due(struct engine *engine, uint64_t now)
+{
+    if (now / 1000 < engine->deadline_us)
+        return false;
+    update_deadline(engine);
+    return now / 1000 >= engine->deadline_us;
+}
+
+static void clock_to(struct engine *engine, uint64_t ts_recv)
+{
+    uint64_t now = clock_at(engine, ts_recv);
+    engine->ahead = ts_recv > now ? ts_recv : 0;
+    engine->now = now;
 }
 
 static void note_accepted(struct counters *counters, unsigned noted)
@@ -207,12 +81,15 @@ static void note_accepted(struct counters *counters, unsigned noted)
 }
 
 /* Frame -> datagram -> feed. Returns the counter that tells the frame's fate. */
-static int handle(struct engine *engine, const struct packet *packet)
+static int handle(struct engine *engine, struct lane *lane, const struct packet *packet)
 {
     struct datagram datagram;
     int reason = frame_parse(packet, engine->config.checksum_policy, &datagram);
-    if (reason != 0)
+    if (reason != 0) {
+        if (lane->answer != NULL)
+            listen(engine, lane, packet);
         return reason;
+    }
     const struct route *route = route_of(engine, datagram.dst, datagram.addr_len, datagram.dport);
     if (route == NULL)
         return COUNT_drop_no_feed;
@@ -236,7 +113,7 @@ static void take(struct engine *engine, struct lane *lane)
     lane->ts_last = packet->ts_recv;
     clock_to(engine, packet->ts_recv);
     engine->counters.value[COUNT_frames_received]++;
-    engine->counters.value[handle(engine, packet)]++;
+    engine->counters.value[handle(engine, lane, packet)]++;
 }
 
 static uint64_t batch_of(const struct engine *engine, const struct lane *lane)
@@ -253,20 +130,29 @@ static uint64_t load(const struct engine *engine)
     return records;
 }
 
-/* Packets up to the end of the batch; returns how many. */
-static int take_batch(struct engine *engine)
+/* Packets up to the end of the batch or to a time-out, or that alone; returns how many. */
+static int take_batch(struct engine *engine, struct lane *lane)
 {
-    struct lane *lane = next_lane(engine);
-    uint64_t batch = lane != NULL ? batch_of(engine, lane) : 0, before = load(engine);
+    uint64_t batch = batch_of(engine, lane), before = load(engine);
     uint32_t packets = 0;
-    while (lane != NULL && batch_of(engine, lane) == batch && packets < engine->config.packets_max) {
+    while (lane != NULL && batch_of(engine, lane) == batch && packets < engine->config.packets_max
+           && !due(engine, clock_at(engine, lane->packets[lane->at].ts_recv))) {
         take(engine, lane);
         packets++;
         if (load(engine) - before >= EVENTS_PER_STEP)
             break;
         lane = next_lane(engine);
     }
+    if (packets == 0)
+        return deadline(engine);
     return (int)packets;
+}
+
+/* Live, without a packet: is a time-out due by the clock? */
+static bool overdue(struct engine *engine)
+{
+    return engine->config.clock != NULL && engine->deadline_us != UINT64_MAX
+        && due(engine, utc_now(engine->config.clock) - engine->config.idle_ns);
 }
 
 static void note_times(struct engine *engine, uint64_t ticks, int packets)
@@ -285,10 +171,16 @@ static void note_times(struct engine *engine, uint64_t ticks, int packets)
     engine->receive_ticks = 0;
 }
 
+/* Live, a device that went away is a state of its link, not the end of the run. */
+static int error_of(const struct engine *engine, const struct lane *lane)
+{
+    return engine->config.clock != NULL && lane->error == -ENODEV ? 0 : lane->error;
+}
+
 static bool ended(const struct engine *engine)
 {
     for (unsigned i = 0; i < engine->lanes_count; i++)
-        if (engine->lanes[i]->error == 0)
+        if (error_of(engine, engine->lanes[i]) == 0)
             return false;
     return true;
 }
@@ -298,11 +190,35 @@ static int finish(struct engine *engine)
     int rc = -ENODATA;
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_finish(engine->feeds[i], engine->now);
-    for (unsigned i = 0; i < engine->lanes_count; i++)
-        if (engine->lanes[i]->error != 0 && engine->lanes[i]->error != -ENODATA)
-            rc = engine->lanes[i]->error;
+    for (unsigned i = 0; i < engine->lanes_count; i++) {
+        int error = error_of(engine, engine->lanes[i]);
+        if (error != 0 && error != -ENODATA)
+            rc = error;
+    }
     engine->finished = true;
     return rc;
+}
+
+static uint64_t written(const struct engine *engine) { return engine->out != NULL ? ring_next(engine->out) : 0; }
+
+static void tell_engine(struct engine *engine)
+{
+    engine->begun = true;
+    if (engine->config.clock != NULL)
+        engine->now = utc_now(engine->config.clock);
+    struct event event = { .kind = EVENT_ENGINE, .flags = FLAG_LAST | FLAG_SUSPECT, .ts_recv = engine->now,
+                           .price = INT64_MAX, .order_id = engine->config.incarnation };
+    if (engine->config.incarnation != 0)
+        emit(&engine->voice, &event);
+}
+
+/* Says where the batch ends, if it wrote anything. */
+static void tell_batch(struct engine *engine, uint64_t before, int handled)
+{
+    struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = INT64_MAX,
+                           .order_id = handled > 0 ? (uint64_t)handled : 0 };
+    if (engine->config.marks && written(engine) != before)
+        emit(&engine->voice, &event);
 }
 
 int engine_step(struct engine *engine)
@@ -312,12 +228,24 @@ int engine_step(struct engine *engine)
     if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < engine->reserve)
         return -EAGAIN;
     bool stopped = atomic_load_explicit(&engine->stop, memory_order_relaxed);
-    uint64_t begun = ticks_now();
-    int rc = stopped ? 0 : take_batch(engine);
-    flush(engine);
-    note_times(engine, ticks_now() - begun, rc);
-    if (rc == 0 && (stopped || ended(engine)))
+    if (!engine->begun)
+        tell_engine(engine);
+    tell_links(engine);     /* no batch of its own: a replay of the frames has no links to tell of */
+    speak(engine);
+    uint64_t begun = ticks_now(), before = written(engine);
+    struct lane *lane = next_lane(engine);
+    int rc = 0;
+    if (lane != NULL)
+        rc = take_batch(engine, lane);
+    else if (stopped || ended(engine))
         rc = finish(engine);
+    else if (overdue(engine))
+        rc = deadline(engine);
+    else if (engine->config.clock != NULL && written(engine) == before)
+        return 0;       /* an idle poll */
+    engine_flush(engine);
+    note_times(engine, ticks_now() - begun, rc);
+    tell_batch(engine, before, rc);
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_sync(engine->feeds[i]);
     if (engine->out != NULL)
@@ -325,29 +253,33 @@ int engine_step(struct engine *engine)
     return rc;
 }
 
+/* The loop should come round every few hundred nanoseconds, or when its packets are handled: for
+ * each 20 us are granted, ten times what the longest needs. More is a stall: the host had
+ * something else to do. */
+static void watch_stall(struct engine *engine)
+{
+    uint64_t now = ticks_now(), gap = now - engine->polled;
+    bool stalled = engine->polled != 0 && gap > engine->stall_ticks * (1 + (uint64_t)engine->worked / 50);
+    engine->polled = now;
+    if (stalled) {
+        uint64_t ns = ticks_ns(gap);
+        engine->counters.value[COUNT_stalls]++;
+        engine->counters.value[COUNT_stall_us] += ns / 1000;
+        hist_add(&engine->times.stall, ns, 1);
+    }
+}
+
 int engine_run(struct engine *engine)
 {
     int rc = 0;
+    engine->polled = 0;
     while (!atomic_load_explicit(&engine->stop, memory_order_relaxed)) {
+        if (engine->config.clock != NULL)
+            watch_stall(engine);
         rc = engine_step(engine);
+        engine->worked = rc > 0 ? rc : 0;
         if (rc < 0 && rc != -EAGAIN)
             return rc;
     }
     return 0;
-}
-
-void engine_stop(struct engine *engine) { atomic_store_explicit(&engine->stop, true, memory_order_relaxed); }
-
-int engine_source_error(const struct engine *engine, int source)
-{
-    return source >= 0 && (unsigned)source < engine->lanes_count ? engine->lanes[source]->error : -EINVAL;
-}
-
-uint64_t engine_now(const struct engine *engine) { return engine->now; }
-const struct counters *engine_counters(const struct engine *engine) { return &engine->counters; }
-const struct engine_times *engine_times(const struct engine *engine) { return &engine->times; }
-
-struct feed *engine_feed(const struct engine *engine, unsigned index)
-{
-    return index < engine->feeds_count ? engine->feeds[index] : NULL;
 }

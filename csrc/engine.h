@@ -1,11 +1,14 @@
 #pragma once
+#include "answer.h"
 #include "feed.h"
+#include "flight.h"
 #include "hist.h"
 #include "source.h"
+#include "utc.h"
 
 /* The loop: sources -> frames -> feeds, on one core. */
 
-enum { SOURCES_MAX = 8, ROUTES_MAX = 16 };
+enum { SOURCES_MAX = 8, ROUTES_MAX = 16, STALL_NS = 1000000 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
@@ -23,12 +26,22 @@ struct engine_config {
      * record is lost to a slow reader. 0: the loop never waits, losses are counted. */
     uint32_t lockstep;
     uint64_t until_ns;          /* packets stamped later are not handled: an end like the source's */
+    /* Live: the clock that the sources stamp with; NULL: a replay, whose clock is its input.
+     * Sources are asked in turn instead of merged by stamp, time-outs happen without packets
+     * (idle_ns after their time, for sources whose stamps are that old when they come), and
+     * stalls of the loop are counted. */
+    const struct utc *clock;
+    uint64_t idle_ns;
+    uint32_t trust;             /* 1: a stamp far ahead moves the clock alone (a live clock's does) */
+    uint32_t marks;             /* 1: an EVENT_MARK tells readers where each batch ends */
+    uint64_t incarnation;       /* told in an EVENT_ENGINE before all else; 0: not told */
 };
 
 struct engine_times {           /* ns; one sample a burst or step, weighted by what it handled */
     struct hist receive;        /* per packet: source burst */
     struct hist arbitrate;      /* per packet: frame, session, arbiter */
     struct hist decode;         /* per message: decoder, books, ring */
+    struct hist stall;          /* live: each time the loop did not run for STALL_NS */
 };
 
 struct engine;
@@ -40,14 +53,23 @@ int engine_add_feed(struct engine *engine, const struct feed_config *config, str
  * was held. A lockstep ring needs twice as many slots (see ring_room). */
 uint64_t engine_reserve(const struct engine *engine);
 
-/* One batch. > 0: packets handled. 0: nothing came. -EAGAIN: no room in the ring (lockstep).
+/* One batch. > 0: packets handled, or 1 for a time-out. 0: nothing came. -EAGAIN: no room in the ring (lockstep).
  * -ENODATA: every source ended; what was open is declared and written. Other: a source broke,
  * said once all others ended; engine_source_error() tells which. Several sources are merged
  * by time stamp: the oldest head goes first. */
 int engine_step(struct engine *engine);
 /* Steps until engine_stop() or the end; idle polls spin. Returns as engine_step, 0 if stopped. */
 int engine_run(struct engine *engine);
-/* From any thread or signal handler. A later step ends the run as if every source had ended. */
+/* Before it runs: the raw frames of all sources are kept there too, in the order they are handled. */
+void engine_keep(struct engine *engine, struct flight *flight);
+/* Before it runs: what this source must say by itself goes out through it. */
+int engine_answer(struct engine *engine, int source, struct answer *answer);
+/* Once it ran: says what is still to be said (that groups were left). */
+void engine_farewell(struct engine *engine);
+/* From any thread, for source `source`: enum link_state, told in a record by the next step. */
+void engine_link(struct engine *engine, int source, uint32_t state);
+/* From any thread or signal handler. What was taken from the sources is handled, then a
+ * later step ends the run as if every source had ended. */
 void engine_stop(struct engine *engine);
 int engine_source_error(const struct engine *engine, int source);
 uint64_t engine_now(const struct engine *engine);   /* record clock: ts_recv of the newest packet */

@@ -39,7 +39,20 @@ enum event_kind {
     EVENT_CANCELED = 42,    /* size = what was left */
     EVENT_REJECT = 43,      /* aux = REJECT_* of risk.h */
     EVENT_CANCEL_REJECT = 44,
+    /* about the appliance; instrument_id = feed << 16 where one feed is meant */
+    EVENT_ENGINE = 48,      /* an engine began to write this ring: what came before broke off here;
+                             * order_id = 1 for the first one, 2 for the next...;
+                             * aux = enum engine_state */
+    EVENT_LINK = 49,        /* order_id = source, aux = enum link_state */
+    EVENT_LINE = 50,        /* order_id = line (0 is A), aux = enum line_state */
+    EVENT_FEED = 51,        /* all lines of a feed: aux = enum line_state */
+    EVENT_MARK = 52,        /* a batch ends; ts_recv = record clock, order_id = what was handled */
 };
+
+enum engine_state { ENGINE_BEGINS = 0, ENGINE_DIED = 1 };
+enum line_state { LINE_ALIVE = 0, LINE_STALE = 1 };     /* heard again; silent for too long */
+enum link_state { LINK_STATE_UNKNOWN = 0, LINK_STATE_UP = 1, LINK_STATE_DOWN = 2,
+                  LINK_STATE_GONE = 3 };                /* the interface or device is no more */
 
 enum {                      /* event.flags */
     FLAG_LAST = 1,          /* last record of its message */

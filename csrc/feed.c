@@ -2,8 +2,10 @@
 #include "clock.h"
 #include "counter_id.h"
 #include "emit.h"
+#include "silence.h"
 #include "succession.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +20,9 @@ struct feed {
     uint64_t sessions;                  /* ever begun */
     uint64_t end_at;                    /* sequence at which the venue ended the session, 0: not yet */
     bool end_told;
-    uint64_t last_us;                   /* record clock of the newest packet */
-    uint64_t breaks;                    /* records of sessions and gaps */
+    struct silence silence;
+    _Atomic uint64_t midnight_next;     /* of sessions that begin from now on */
+    uint64_t breaks;                    /* records of sessions, gaps and silences */
     uint64_t decode_ticks, decoded;     /* spent in the decoder, and on how many messages */
     struct ledger closed[SESSIONS_KEPT];
     struct ledger total;                /* of closed sessions: only its counts are used */
@@ -105,6 +108,7 @@ int feed_create(const struct feed_config *config, uint32_t index, struct ring *o
     if (made == NULL)
         return -ENOMEM;
     made->decoder.feed = index;
+    made->midnight_next = config->midnight_ns;
     int rc = feed_init(made, config, out);
     if (rc < 0)
         feed_destroy(made);
@@ -177,6 +181,7 @@ static void begin_session(struct feed *feed, const struct span *span, uint64_t t
     feed->end_told = false;
     books_clear(feed->decoder.books);
     feed->protocol->reset(&feed->decoder);
+    feed->decoder.midnight_ns = atomic_load_explicit(&feed->midnight_next, memory_order_relaxed);
     /* A late join: what was sent before may have changed any book. */
     feed->decoder.gaps = span->sequence > 1;
     arbiter_begin(feed->arbiter, span->session, span->sequence, ts_recv);
@@ -223,22 +228,34 @@ static bool allowed(const struct feed *feed, const struct datagram *datagram)
     return false;
 }
 
-static void note_silence(struct feed *feed, unsigned line, uint64_t now_us)
+/* Tells of lines, or the feed, that became `state`. What came before is written first. */
+static void tell_silence(struct feed *feed, unsigned changed, int state, uint64_t ts_recv)
+{
+    if (changed == 0)
+        return;
+    feed_flush(feed);
+    for (unsigned i = 0; i <= LINES_MAX; i++) {
+        if (!(changed & 1u << i))
+            continue;
+        struct event event = { .kind = i < LINES_MAX ? EVENT_LINE : EVENT_FEED, .flags = FLAG_LAST, .ts_recv = ts_recv,
+                               .sequence = arbiter_expected(feed->arbiter), .price = INT64_MAX,
+                               .order_id = i < LINES_MAX ? i : 0, .aux = (uint32_t)state };
+        emit(&feed->decoder, &event);
+        feed->breaks++;
+        if (state == LINE_STALE)
+            feed->counters.value[i < LINES_MAX ? COUNT_line_stale : COUNT_feed_stale]++;
+    }
+}
+
+static struct line *lines_of(struct feed *feed) { return (struct line *)arbiter_lines(feed->arbiter); }
+
+static void note_heard(struct feed *feed, unsigned line, uint64_t now)
 {
     const struct arbiter_config *config = &feed->config.arbiter;
-    struct line *lines = (struct line *)arbiter_lines(feed->arbiter);
-    if (feed->last_us != 0 && now_us > feed->last_us && now_us - feed->last_us > config->stale_feed_us)
-        feed->counters.value[COUNT_feed_stale]++;
-    if (now_us > feed->last_us)
-        feed->last_us = now_us;
-    for (unsigned i = 0; i < config->lines; i++)
-        if (lines[i].last_us != 0 && !lines[i].is_stale && now_us > lines[i].last_us
-            && now_us - lines[i].last_us > config->stale_line_us) {
-            lines[i].is_stale = 1;
-            lines[i].stale++;
-            feed->counters.value[COUNT_line_stale]++;
-        }
-    lines[line].is_stale = 0;
+    unsigned stale = silence_check(&feed->silence, lines_of(feed), config, now / 1000);
+    tell_silence(feed, stale, LINE_STALE, now);
+    unsigned alive = silence_heard(&feed->silence, lines_of(feed), line, now / 1000);
+    tell_silence(feed, alive, LINE_ALIVE, now);
 }
 
 static void note_kind(struct feed *feed, const struct span *span)
@@ -266,8 +283,9 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
         reason = session_of(feed, line, &span, ts_recv, now);
     if (reason != 0)
         return reason;
-    note_silence(feed, line, now / 1000);
     reason = arbiter_span(feed->arbiter, line, &span, ts_recv, now);
+    if (reason == 0)
+        note_heard(feed, line, now);
     if (reason == 0 && (span.count == 0 || feed->end_at != 0)) {
         note_kind(feed, &span);
         tell_end(feed, ts_recv);
@@ -278,10 +296,22 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
 void feed_clock(struct feed *feed, uint64_t now)
 {
     arbiter_clock(feed->arbiter, now);
+    tell_silence(feed, silence_check(&feed->silence, lines_of(feed), &feed->config.arbiter, now / 1000), LINE_STALE, now);
     tell_end(feed, now);
 }
 
-uint64_t feed_deadline_us(const struct feed *feed) { return arbiter_deadline_us(feed->arbiter); }
+uint64_t feed_deadline_us(const struct feed *feed)
+{
+    uint64_t gap = arbiter_deadline_us(feed->arbiter);
+    uint64_t silence = silence_due_us(&feed->silence, arbiter_lines(feed->arbiter), &feed->config.arbiter);
+    return gap < silence ? gap : silence;
+}
+
+void feed_midnight(struct feed *feed, uint64_t midnight_ns)
+{
+    atomic_store_explicit(&feed->midnight_next, midnight_ns, memory_order_relaxed);
+}
+
 uint64_t feed_load(const struct feed *feed)
 {
     return EVENTS_PER_MESSAGE * (feed->total.delivered + arbiter_ledger(feed->arbiter)->delivered) + feed->breaks;

@@ -41,6 +41,7 @@ void feed_destroy(struct feed *feed);
 int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv,
                   uint64_t now);
 void feed_clock(struct feed *feed, uint64_t now);
+void feed_midnight(struct feed *feed, uint64_t midnight_ns);    /* of later sessions; any thread */
 uint64_t feed_deadline_us(const struct feed *feed);
 void feed_flush(struct feed *feed);     /* before the source's bytes go away */
 /* Records that the messages and breaks so far may write at most, in every session. It grows when

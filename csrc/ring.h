@@ -54,6 +54,16 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
  * name. Only what is mapped stays, for views that still look at it, until ring_close. */
 void ring_leave(struct ring *ring);
 void ring_close(struct ring *ring);     /* ring_leave if that was not done, and unmaps */
+/* The writer's line goes from process to process, by a lock that the kernel drops with its
+ * holder. ring_give(): this handle publishes and writes no more. ring_take(): it goes on after the
+ * last whole record, whoever wrote that; -EBUSY: another writes. -EPERM: a reader asked. */
+int ring_give(struct ring *ring);
+int ring_take(struct ring *ring);
+/* Opens a ring that was made elsewhere as its writer; leaving it gives it back, open and named. */
+int ring_adopt(const char *name, int fd, struct ring **ring);
+/* By the writer, before its first record or with the same domain as before: else -EBUSY. */
+int ring_set_clock(struct ring *ring, const char *clock);
+int ring_written_by(const struct ring *ring);   /* 1: a living process holds the writer's line */
 /* Frees the cursors of readers that died; returns how many. Any handle, any thread. A dead
  * block reader holds the writer up until this is called. */
 int ring_reap(struct ring *ring);

@@ -18,6 +18,8 @@ struct ring {
     int policy;             /* reader: enum ring_policy */
     int fd;
     int left;               /* ring_leave was called */
+    int writes;             /* this handle holds the writer's line */
+    int adopted;            /* made by another handle, which closes it */
     char path[272];         /* "" when anonymous or reader */
 };
 

@@ -13,24 +13,22 @@
  * every pid namespace. A reader therefore opens the file anew even when it was handed a
  * descriptor: one that is inherited shares its locks. */
 
-#define _GNU_SOURCE     /* memfd, O_TMPFILE, F_OFD_SETLK */
 #include "ring_handle.h"
+#include "shm.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHM_DIR "/dev/shm"
-
-enum { PAGE = 4096, LINES_AT = PAGE, SLOTS_AT = 2 * PAGE, SLOTS_MAX = 1 << 28 };
+enum { PAGE = 4096, LINE = 64, LINES_AT = PAGE, SLOTS_AT = 2 * PAGE, SLOTS_MAX = 1 << 28 };
 _Static_assert(sizeof(struct ring_header) <= LINES_AT, "header page");
 _Static_assert(sizeof(struct ring_writer) + RING_READERS * sizeof(struct ring_cursor) <= SLOTS_AT - LINES_AT,
                "one page of lines");
+_Static_assert(sizeof(struct ring_writer) == LINE && sizeof(struct ring_cursor) == LINE, "one line per owner");
 _Static_assert(RING_SLOTS_MIN * sizeof(struct event) % PAGE == 0, "slots end on a page");
 
 /* ---- layout hash: FNV-1a over what a record means ---- */
@@ -41,7 +39,8 @@ _Static_assert(RING_SLOTS_MIN * sizeof(struct event) % PAGE == 0, "slots end on 
 #define KINDS(X) \
     X(NONE) X(SESSION) X(SESSION_END) X(GAP) X(LOST) X(SYSTEM) X(INSTRUMENT) X(STATUS) X(AUCTION) \
     X(INFO) X(CLEAR) X(ADD) X(CANCEL) X(DELETE) X(EXECUTE) X(TRADE) X(BREAK) X(LEVEL) X(QUOTE) \
-    X(ORDER_NEW) X(ORDER_CANCEL) X(ACK) X(FILL) X(CANCELED) X(REJECT) X(CANCEL_REJECT)
+    X(ORDER_NEW) X(ORDER_CANCEL) X(ACK) X(FILL) X(CANCELED) X(REJECT) X(CANCEL_REJECT) \
+    X(ENGINE) X(LINK) X(LINE) X(FEED) X(MARK)
 #define FIELD_FACTS(field) { #field, offsetof(struct event, field), sizeof((struct event *)0)->field },
 #define KIND_FACTS(kind) { "EVENT_" #kind, EVENT_##kind, 0 },
 
@@ -76,52 +75,75 @@ static int slots_fit(uint64_t slots)
     return slots >= RING_SLOTS_MIN && slots <= SLOTS_MAX && (slots & (slots - 1)) == 0;
 }
 
-static int map_at(char *base, uint64_t length, int protection, int fd, uint64_t offset)
-{
-    int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
-    return mmap(base, length, protection, flags, fd, (off_t)offset) == MAP_FAILED ? -errno : 0;
-}
-
 /* Reserves the whole range first, so that the four pieces lie side by side. */
 static int map(struct ring *ring, int slots_protection)
 {
     uint64_t bytes = ring->slots * sizeof(struct event);
     uint64_t total = SLOTS_AT + 2 * bytes;
-    char *base = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
+    char *base = shm_reserve(total);
+    if (base == NULL)
         return -errno;
     ring->header = (const struct ring_header *)base;
     ring->mapped = total;
     ring->writer = (struct ring_writer *)(base + LINES_AT);
     ring->cursors = (struct ring_cursor *)(ring->writer + 1);
     ring->slot = (struct event *)(base + SLOTS_AT);
-    int rc = map_at(base, PAGE, PROT_READ, ring->fd, 0);
+    int rc = shm_map(base, PAGE, PROT_READ, ring->fd, 0);
     if (rc == 0)
-        rc = map_at(base + LINES_AT, PAGE, PROT_READ | PROT_WRITE, ring->fd, LINES_AT);
+        rc = shm_map(base + LINES_AT, PAGE, PROT_READ | PROT_WRITE, ring->fd, LINES_AT);
     for (int lap = 0; rc == 0 && lap < 2; lap++)
-        rc = map_at(base + SLOTS_AT + lap * bytes, bytes, slots_protection, ring->fd, SLOTS_AT);
+        rc = shm_map(base + SLOTS_AT + lap * bytes, bytes, slots_protection, ring->fd, SLOTS_AT);
     return rc;
+}
+
+/* ---- whose line it is ---- */
+
+static int lock_line(int fd, int line, short type)
+{
+    return shm_lock(fd, LINES_AT + (uint64_t)line * LINE, LINE, type);
+}
+
+static int lock_writer(int fd, short type) { return lock_line(fd, 0, type); }
+static int lock_cursor(int fd, int cursor, short type) { return lock_line(fd, 1 + cursor, type); }
+
+int ring_written_by(const struct ring *ring)
+{
+    return ring->writes || shm_locked(ring->fd, LINES_AT, LINE);
+}
+
+/* The line becomes ours, and so does what the writer before left: whole records that it did not
+ * publish are kept, one that it did not finish is written again. */
+int ring_take(struct ring *ring)
+{
+    if (ring->me != NULL)
+        return -EPERM;
+    if (ring->writes)
+        return 0;
+    int rc = lock_writer(ring->fd, F_WRLCK);
+    if (rc < 0)
+        return rc == -EAGAIN ? -EBUSY : rc;
+    uint64_t next = __atomic_load_n(&ring->writer->written, __ATOMIC_ACQUIRE);
+    for (uint64_t i = 0; i < ring->slots && __atomic_load_n(&ring->slot[next & (ring->slots - 1)].stamp, __ATOMIC_ACQUIRE) == next + 1; i++)
+        next++;
+    ring->next = ring->gate = next;
+    ring->lost = ring->writer->lost;
+    ring->writes = 1;
+    __atomic_store_n(&ring->writer->pid, (uint64_t)getpid(), __ATOMIC_RELAXED);
+    return 0;
+}
+
+int ring_give(struct ring *ring)
+{
+    if (!ring->writes)
+        return -EPERM;
+    ring_publish(ring);
+    ring->writes = 0;
+    return lock_writer(ring->fd, F_UNLCK);
 }
 
 /* ---- making ---- */
 
-static int name_path(const char *name, char path[272])
-{
-    size_t length = strlen(name);
-    if (length == 0 || length > 255 || strchr(name, '/') != NULL || name[0] == '.')
-        return -EINVAL;
-    snprintf(path, 272, SHM_DIR "/%s", name);
-    return 0;
-}
-
-static int open_new(const char *name)
-{
-    int fd = name == NULL ? memfd_create("pydpdk-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING)
-                          : open(SHM_DIR, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd < 0 ? -errno : fd;
-}
-
-/* Writes the constant page and takes all memory. */
+/* Writes the constant page. */
 static int fill_file(int fd, uint64_t slots, const char *clock)
 {
     struct ring_header header = {
@@ -129,22 +151,7 @@ static int fill_file(int fd, uint64_t slots, const char *clock)
         .layout_hash = layout_hash(), .slots = slots, .slots_at = SLOTS_AT,
     };
     memcpy(header.clock, clock, strlen(clock));
-    int rc;
-    do
-        rc = posix_fallocate(fd, 0, (off_t)file_size(slots));
-    while (rc == EINTR);
-    if (rc != 0)
-        return -rc;
     return pwrite(fd, &header, sizeof(header), 0) == sizeof(header) ? 0 : -EIO;
-}
-
-static int show(int fd, const char *path)
-{
-    if (path[0] == '\0')
-        return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ? -errno : 0;
-    char self[32];
-    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
 static struct ring *new_handle(void)
@@ -159,18 +166,18 @@ static struct ring *new_handle(void)
 
 static int create(struct ring *ring, const char *name, uint64_t slots, const char *clock)
 {
-    int rc = name == NULL ? 0 : name_path(name, ring->path);
+    int rc = shm_path(name, ring->path);
     if (rc == 0)
-        rc = ring->fd = open_new(name);
+        rc = ring->fd = shm_make(ring->path, "pydpdk-ring", file_size(slots));
     if (rc >= 0)
         rc = fill_file(ring->fd, slots, clock);
     ring->slots = slots;
     if (rc == 0)
         rc = map(ring, PROT_READ | PROT_WRITE);
-    if (rc == 0) {
-        ring->writer->pid = (uint64_t)getpid();
-        rc = show(ring->fd, ring->path);
-    }
+    if (rc == 0)
+        rc = ring_take(ring);
+    if (rc == 0)
+        rc = shm_show(ring->fd, ring->path);
     ring->left = rc != 0;
     return rc;
 }
@@ -196,32 +203,6 @@ int ring_create(const char *name, uint64_t slots, const char *clock, struct ring
 }
 
 /* ---- attaching ---- */
-
-static int lock_cursor(int fd, int cursor, short type)
-{
-    struct flock lock = {
-        .l_type = type, .l_whence = SEEK_SET, .l_len = sizeof(struct ring_cursor),
-        .l_start = LINES_AT + (off_t)sizeof(struct ring_writer) + cursor * (off_t)sizeof(struct ring_cursor),
-    };
-    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
-}
-
-static int open_ring(const char *name, int fd)
-{
-    char path[272];
-    int flags = O_RDWR | O_CLOEXEC;
-    if (fd >= 0) {
-        if (fcntl(fd, F_GETFD) < 0)
-            return -errno;
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    } else if (name == NULL || name_path(name, path) < 0) {
-        return -EINVAL;
-    } else {
-        flags |= O_NOFOLLOW;
-    }
-    int opened = open(path, flags);
-    return opened < 0 ? -errno : opened;
-}
 
 /* Before anything is mapped: is this a ring of ours, whole and wholly allocated? */
 static int check_file(int fd, uint64_t *slots)
@@ -268,7 +249,7 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
     struct ring *made = new_handle();
     if (made == NULL)
         return -ENOMEM;
-    int rc = made->fd = open_ring(name, fd);
+    int rc = made->fd = shm_reopen(name, fd, O_RDWR);
     if (rc >= 0)
         rc = check_file(made->fd, &made->slots);
     if (rc == 0)
@@ -278,6 +259,38 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
     if (rc == 0)
         rc = ring_join(made, policy, from_start);
     return hand_over(made, rc, ring);
+}
+
+int ring_adopt(const char *name, int fd, struct ring **ring)
+{
+    *ring = NULL;
+    struct ring *made = new_handle();
+    if (made == NULL)
+        return -ENOMEM;
+    int rc = made->fd = shm_reopen(name, fd, O_RDWR);
+    if (rc >= 0)
+        rc = check_file(made->fd, &made->slots);
+    if (rc == 0)
+        rc = map(made, PROT_READ | PROT_WRITE);
+    if (rc == 0)
+        rc = ring_take(made);
+    made->adopted = 1;
+    made->left = rc != 0;
+    return hand_over(made, rc, ring);
+}
+
+int ring_set_clock(struct ring *ring, const char *clock)
+{
+    char padded[sizeof(ring->header->clock)] = { 0 };
+    if (!ring->writes || strlen(clock) >= sizeof(padded))
+        return -EINVAL;
+    strcpy(padded, clock);
+    if (memcmp(padded, ring->header->clock, sizeof(padded)) == 0)
+        return 0;
+    if (ring->next != 0)
+        return -EBUSY;
+    ssize_t n = pwrite(ring->fd, padded, sizeof(padded), offsetof(struct ring_header, clock));
+    return n == sizeof(padded) ? 0 : -EIO;
 }
 
 /* ---- leaving ---- */
@@ -290,15 +303,6 @@ static void free_cursor(int fd, struct ring_cursor *cursor, int index)
     lock_cursor(fd, index, F_UNLCK);
 }
 
-/* Only our own file: the name may have been given to another ring since. */
-static void unlink_own(const struct ring *ring)
-{
-    struct stat named, ours;
-    if (ring->path[0] != '\0' && stat(ring->path, &named) == 0 && fstat(ring->fd, &ours) == 0 &&
-        named.st_ino == ours.st_ino && named.st_dev == ours.st_dev)
-        unlink(ring->path);
-}
-
 void ring_leave(struct ring *ring)
 {
     if (ring->left)
@@ -308,10 +312,17 @@ void ring_leave(struct ring *ring)
         free_cursor(ring->fd, ring->me, (int)(ring->me - ring->cursors));
         return;
     }
-    ring_publish(ring);
-    /* Release: who sees it closed sees all that was written. */
-    __atomic_store_n(&ring->writer->closed, 1, __ATOMIC_RELEASE);
-    unlink_own(ring);
+    if (ring->adopted) {
+        if (ring->writes)
+            ring_give(ring);
+        return;
+    }
+    if (ring_take(ring) == 0) {     /* else another still writes: its last words are not ours */
+        ring_publish(ring);
+        /* Release: who sees it closed sees all that was written. */
+        __atomic_store_n(&ring->writer->closed, 1, __ATOMIC_RELEASE);
+    }
+    shm_unlink_own(ring->fd, ring->path);
 }
 
 void ring_close(struct ring *ring)

@@ -1,0 +1,147 @@
+#define _GNU_SOURCE
+#include "bench_live.h"
+#include "counter_id.h"
+#include "clock.h"
+#include "port.h"
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+enum { CHUNK = 32 };
+
+/* ---- receiving ---- */
+
+static uint64_t offer(struct source *out, const struct packet *frames, uint64_t count)
+{
+    struct outgoing batch[CHUNK];
+    int n = count < CHUNK ? (int)count : CHUNK;
+    for (int i = 0; i < n; i++)
+        batch[i] = (struct outgoing){ .data = frames[i].data, .len = frames[i].caplen };
+    int rc = out->send(out, batch, n);
+    return rc > 0 ? (uint64_t)rc : 0;
+}
+
+static uint64_t handled(const struct engine *engine)
+{
+    return engine_counters(engine)->value[COUNT_frames_received];
+}
+
+static int poll_once(struct bench_receive *r)
+{
+    struct packet packets[BURST_MAX];
+    if (r->what == BENCH_DRIVER)
+        return port_poll(r->source, r->burst);
+    if (r->what == BENCH_SOURCE)
+        return r->source->burst(r->source, packets, r->burst);
+    uint64_t before = handled(r->engine);
+    int rc = engine_step(r->engine);
+    return rc < 0 ? rc : (int)(handled(r->engine) - before);
+}
+
+int bench_receive(struct bench_receive *r)
+{
+    uint64_t sent = 0, last = ticks_now();
+    int n = 0, before;
+    r->packets = r->polls = r->ticks = 0;
+    while (r->packets < r->wanted) {
+        if (r->looped != NULL)
+            sent += offer(r->looped, r->frames + sent, r->wanted - sent);
+        before = n;
+        uint64_t begun = ticks_now();
+        n = poll_once(r);
+        uint64_t now = ticks_now();
+        if (n < 0)
+            return n;
+        if (n > 0 || (before > 0 && r->what != BENCH_DRIVER))
+            r->ticks += now - begun;
+        r->packets += (uint64_t)n;
+        r->polls += n > 0;
+        if (n > 0)
+            last = now;
+        else if (ticks_ns(now - last) > r->idle_ns)
+            break;
+    }
+    return 0;
+}
+
+/* ---- sending ---- */
+
+static uint64_t send_burst(struct source *out, const struct packet *frames, uint64_t count, uint64_t give_up_ns)
+{
+    uint64_t sent = 0;
+    for (uint64_t last = ticks_now(); sent < count && ticks_ns(ticks_now() - last) < give_up_ns;) {
+        uint64_t n = offer(out, frames + sent, count - sent);
+        sent += n;
+        if (n > 0)
+            last = ticks_now();
+    }
+    return sent;
+}
+
+uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
+                    uint64_t every_ns, uint64_t give_up_ns)
+{
+    uint64_t sent = 0;
+    while (sent < count) {
+        uint64_t begun = ticks_now(), some = count - sent < burst ? count - sent : burst;
+        uint64_t n = send_burst(out, frames + sent, some, give_up_ns);
+        sent += n;
+        if (n < some)
+            break;
+        while (ticks_ns(ticks_now() - begun) < every_ns) {}
+    }
+    return sent;
+}
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void sleep_until(uint64_t ns)
+{
+    struct timespec due = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR) {}
+}
+
+static uint64_t get64(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return be64toh(value);
+}
+
+static void put64(uint8_t *at, uint64_t value)
+{
+    value = htobe64(value);
+    memcpy(at, &value, sizeof value);
+}
+
+static void put32(uint8_t *at, uint64_t value)
+{
+    uint32_t word = htobe32(value < UINT32_MAX ? (uint32_t)value : UINT32_MAX);
+    memcpy(at, &word, sizeof word);
+}
+
+void bench_paced(struct bench_paced *p)
+{
+    struct outgoing out = { .data = p->frame, .len = p->len };
+    uint64_t sequence = get64(p->frame + p->sequence_at), due = monotonic_ns();
+    p->taken = 0;
+    for (uint64_t i = 0; i < p->count; i++) {
+        due += p->interval_ns;
+        sleep_until(due);
+        uint64_t now = monotonic_ns();
+        put64(p->frame + p->sequence_at, sequence);
+        put64(p->frame + p->sent_at, now);
+        put32(p->frame + p->late_at, now - due + 1);
+        if (p->out->send(p->out, &out, 1) == 1) {
+            p->taken++;
+            sequence++;
+        }
+    }
+    put64(p->frame + p->sequence_at, sequence);
+}

@@ -1,0 +1,43 @@
+#pragma once
+#include "engine.h"
+
+/* Loops of `pydpdk bench` over open sources: one thread receives, another process sends. */
+
+enum bench_what {
+    BENCH_DRIVER = 1,           /* take bursts and free them, as testpmd's rxonly does; DPDK ports only */
+    BENCH_SOURCE = 2,           /* the source's bursts: a view of every frame */
+    BENCH_PIPELINE = 3,         /* the engine's steps: parsed, decoded, in the ring */
+};
+
+struct bench_receive {
+    struct source *source;
+    struct engine *engine;      /* for BENCH_PIPELINE */
+    struct source *looped;      /* this thread also sends, a burst before each poll; NULL: another process does */
+    const struct packet *frames;    /* that it sends, `wanted` of them */
+    uint64_t wanted;            /* packets; ends without them idle_ns after the last */
+    uint64_t idle_ns;
+    int32_t what;               /* enum bench_what */
+    int32_t burst;
+    uint64_t packets, polls;    /* received; polls that received something */
+    uint64_t ticks;             /* in those, and in the poll after each, where a source lets its frames go */
+};
+
+/* 0, or the negative errno that ended it. */
+int bench_receive(struct bench_receive *receive);
+/* Sends them as fast as they are taken in bursts of `burst`, one each `every_ns`; returns how many
+ * were taken. Gives up when none is for `give_up_ns`. */
+uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
+                    uint64_t every_ns, uint64_t give_up_ns);
+
+/* One frame `count` times, each asleep until it is due, with the time written into it (big endian). */
+struct bench_paced {
+    struct source *out;
+    uint8_t *frame;
+    uint32_t len;
+    uint32_t sequence_at;       /* 8 bytes: counted on from what the frame has */
+    uint32_t sent_at;           /* 8 bytes: CLOCK_MONOTONIC in ns just before the send */
+    uint32_t late_at;           /* 4 bytes: how long after it was due that was, in ns, plus 1 */
+    uint64_t count, interval_ns;
+    uint64_t taken;
+};
+void bench_paced(struct bench_paced *paced);
