@@ -102,7 +102,7 @@ def arguments(options: Options) -> list[str]:
     if not 64 <= options.memory_mb <= 1 << 20:
         raise UsageError(f"memory_mb={options.memory_mb}: EAL memory is 64 MB to 1 TB")
     _match("log_level", options.log_level, _LEVELS)
-    prefix = options.file_prefix or f"pydpdk-{os.getpid()}"
+    prefix = options.file_prefix or _prefix(os.getpid())
     _match("file_prefix", prefix, r"[\w.-]{1,64}")
     memory = ["--in-memory"] if options.hugepages else ["--no-huge", "--no-shconf"]
     return [
@@ -161,8 +161,7 @@ def start(options: Options | None = None) -> None:
     if _started is not None:
         _refuse_other(_started, options)
         return
-    if options.hugepages:
-        _require_hugepages()
+    _require_memory(options)
     with _captured() as text:
         rc = _init(argv)
     _output = "".join(text)
@@ -196,11 +195,23 @@ def _reason(code: int) -> str:
     return "; ".join(line.removeprefix("EAL: ") for line in told[-3:]) or os.strerror(code)
 
 
-def _require_hugepages() -> None:
-    pools = Path("/sys/kernel/mm/hugepages").glob("hugepages-*/free_hugepages")
-    if not any(int(pool.read_text()) for pool in pools):
+def _require_memory(options: Options) -> None:
+    """EAL ends in a SIGSEGV when it is not there, or in a line without a remedy."""
+    wanted = options.memory_mb
+    if not options.hugepages:
+        told = Path("/proc/meminfo").read_text()
+        there = int(re.findall(r"MemAvailable:\s+(\d+) kB", told)[0]) >> 10
+        if there < wanted:
+            raise HostError(f"memory_mb = {wanted}: {there} MB are available: set memory_mb lower")
+        return
+    pools = Path("/sys/kernel/mm/hugepages").glob("hugepages-*")
+    there = sum(
+        int((pool / "free_hugepages").read_text()) * int(pool.name[10:-2]) for pool in pools
+    )
+    if there >> 10 < wanted:
         raise HostError(
-            "no free hugepages: echo 512 | sudo tee"
+            f"{'no free hugepages' if not there else f'{there >> 10} MB of free hugepages'}, and"
+            f" memory_mb = {wanted}: set memory_mb lower, or: echo {-(-wanted // 2)} | sudo tee"
             " /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
         )
 
@@ -230,8 +241,20 @@ def _remove_runtime_dir(pid: int, argv: list[str]) -> None:
     """EAL leaves an empty directory named after its file prefix."""
     if os.getpid() != pid:
         return
+    _remove_dir_of(next(a.partition("=")[2] for a in argv if a.startswith("--file-prefix=")))
+
+
+def clear_after(pid: int) -> None:
+    """Removes what EAL left of a process that was killed; it must be gone."""
+    _remove_dir_of(_prefix(pid))
+
+
+def _prefix(pid: int) -> str:
+    return f"pydpdk-{pid}"
+
+
+def _remove_dir_of(prefix: str) -> None:
     base = "/var/run" if os.getuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
-    prefix = next(a.partition("=")[2] for a in argv if a.startswith("--file-prefix="))
     with contextlib.suppress(OSError):
         Path(base, "dpdk", prefix).rmdir()
 

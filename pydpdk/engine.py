@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -12,11 +13,13 @@ from pydpdk._core import ffi, lib
 from pydpdk.errors import PydpdkError, UsageError, check
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.feedview import FeedView
+from pydpdk.flight import Flight
 from pydpdk.ring import Ring
 from pydpdk.running import AGAIN as AGAIN
 from pydpdk.running import END as END
 from pydpdk.running import Running
 from pydpdk.source import Source
+from pydpdk.utc import Utc
 
 CHECKSUMS = {
     "ignore": lib.CHECKSUM_IGNORE,
@@ -26,6 +29,31 @@ CHECKSUMS = {
 STAGES = ("receive", "arbitrate", "decode")
 
 
+@dataclass(frozen=True)
+class Live:
+    """What makes an engine a live one, or a replay that decides as a live one did.
+
+    ``clock`` is what the sources stamp with; None: a replay. ``by_stamp``: a batch is the frames
+    of one stamp, as one burst has it. ``marks``: an EVENT_MARK ends each batch.
+    ``idle_us``: how long after its time a time-out waits for a packet. ``ring_fd``: write the
+    ring of that descriptor. ``incarnation``: told first, in an EVENT_ENGINE; 0: not told.
+    """
+
+    clock: Utc | None = None
+    by_stamp: bool = False
+    marks: bool = False
+    idle_us: int = 0
+    ring_fd: int = -1
+    incarnation: int = 0
+
+
+def ring_slots(feeds: Sequence[Feed]) -> int:
+    """Slots that a lockstep ring needs: twice what one step may write (see engine_reserve)."""
+    reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET
+    reserve += sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
+    return 1 << int(2 * reserve - 1).bit_length()
+
+
 class Engine:
     """Sources and feeds joined by one C loop that writes ``ring``.
 
@@ -33,7 +61,7 @@ class Engine:
     (0: never) or after ``packets_max`` packets: a function of the input alone, so the same
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
     ring instead of losing records. ``until_ns``: packets stamped later end the
-    run. The engine closes the sources it was given.
+    run. ``live``: what makes it a live one. The engine closes the sources it was given.
     """
 
     def __init__(
@@ -49,27 +77,35 @@ class Engine:
         ring_name: str | None = None,
         ring: bool = True,
         until_ns: int = 2**64 - 1,
+        live: Live | None = None,
     ) -> None:
         self._stack = ExitStack()
         self._pointer: Any = None
         self._running: Running | None = None
         self.ring: Ring | None = None
         self.feeds: list[FeedView] = []
+        self._answers: list[Any] = []
         self.sources = list(sources)
         for source in self.sources:
             self._stack.callback(source.close)
         try:
             _check_options(feeds, sources, burst, checksum, batch_us, packets_max)
+            self._live = live or Live()
             self.ring = self._make_ring(feeds, ring_name) if ring else None
             config = ffi.new(
                 "struct engine_config *",
                 {
                     "checksum_policy": CHECKSUMS[checksum],
                     "burst": burst,
-                    "batch_ns": batch_us * 1000,
+                    "batch_ns": batch_us * 1000 if not self._live.by_stamp else 1,
                     "packets_max": packets_max,
                     "lockstep": int(lockstep),
                     "until_ns": until_ns,
+                    "clock": self._live.clock.pointer if self._live.clock else ffi.NULL,
+                    "idle_ns": self._live.idle_us * 1000,
+                    "trust": int(self._live.by_stamp),
+                    "marks": int(self._live.marks),
+                    "incarnation": self._live.incarnation,
                 },
             )
             self._create(config)
@@ -79,11 +115,9 @@ class Engine:
             raise
 
     def _make_ring(self, feeds: Sequence[Feed], name: str | None) -> Ring:
-        """Twice as many slots as one step may write (see engine_reserve)."""
-        reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET
-        reserve += sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
-        slots = 1 << (2 * reserve - 1).bit_length()
-        return self._stack.enter_context(Ring(slots, name, clock=self._clock()))
+        if self._live.ring_fd >= 0:
+            return self._stack.enter_context(Ring.adopt(fd=self._live.ring_fd))
+        return self._stack.enter_context(Ring(ring_slots(feeds), name, clock=self._clock()))
 
     def _create(self, config: Any) -> None:
         out = ffi.new("struct engine **")
@@ -116,7 +150,7 @@ class Engine:
         return self._open()
 
     def _clock(self) -> str:
-        return "capture"
+        return "tsc" if self._live.clock else "capture"
 
     def _add_feed(self, feed: Feed) -> FeedView:
         out = ffi.new("struct feed **")
@@ -148,9 +182,30 @@ class Engine:
     def stop(self) -> None:
         """Makes run() return after its current batch; safe from any thread or signal handler.
 
-        The next step() ends the run: what is open is declared, and every account closes.
+        Later steps handle what was taken from the sources, then end the run: what is open is
+        declared, and every account closes.
         """
         lib.engine_stop(self._open())
+
+    def keep(self, flight: Flight) -> None:
+        """Keep the raw frames of all sources in ``flight``, in the order they are handled."""
+        for source in self.sources:
+            flight.source(source.spec)
+        self._kept = flight  # alive as long as the core writes it
+        lib.engine_keep(self._still(), flight.pointer)
+
+    def answer(self, index: int, answer: Any) -> None:
+        """Send what source ``index`` must say by itself through it: a ``struct answer *``."""
+        self._answers.append(answer)
+        check(lib.engine_answer(self._still(), index, answer), f"{self.sources[index].spec}")
+
+    def farewell(self) -> None:
+        """Once it ran: send what is still to be said."""
+        lib.engine_farewell(self._still())
+
+    def link(self, index: int, state: int) -> None:
+        """Tell stages the link state (enum link_state) of source ``index``; from any thread."""
+        lib.engine_link(self._open(), index, state)
 
     @property
     def now(self) -> int:
@@ -169,6 +224,10 @@ class Engine:
         """The ``struct hist *`` of each C stage: ns per packet, per message for decode."""
         times = lib.engine_times(self.pointer)
         return {name: ffi.addressof(times, name) for name in STAGES}
+
+    def stalls(self) -> Any:
+        """``struct hist *`` of times that a live loop did not run for STALL_NS: ns."""
+        return ffi.addressof(lib.engine_times(self.pointer), "stall")
 
     def source_error(self, index: int) -> int:
         """0 while source ``index`` runs, END when it ended clean, else what broke it."""

@@ -13,7 +13,8 @@ from pydpdk import layout
 from pydpdk._core import ffi, lib
 from pydpdk.engine import Engine
 from pydpdk.errors import DataError, HostError, UsageError
-from pydpdk.replay import Lockstep, join
+from pydpdk.gateway import join
+from pydpdk.replay import Lockstep
 
 TAP_BYTES = 1 << 24
 Array = np.ndarray[Any, Any]

@@ -6,12 +6,33 @@ import fcntl
 import re
 import socket
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydpdk import eal
 from pydpdk.errors import DataError, HostError, UsageError
 
-RING_BYTES = 16 << 20  # of an AF_PACKET ring: 8,192 frames of 2 kB
+RING_MB = 16  # of an AF_PACKET ring: 8,192 frames of 2 kB
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a port is asked for."""
+
+    queues: int = 1
+    mtu: int | None = None  # None: the interface's or the device's own
+    rx_ring_mb: int = RING_MB
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a driver is given for a wish."""
+
+    more: str = ""  # device arguments
+    mbuf: int = 2048  # bytes that one mbuf must hold
+    mtu: int = 0  # 0: the device's
+    cut_at: int = 0  # frames of this length and more were cut by the driver; 0: none is
+    interface: str = ""  # that the driver reads from, when it exists before the port does
 
 
 def plain_file(name: str) -> None:
@@ -84,15 +105,51 @@ def pci(address: str) -> None:
         raise HostError(f"{address} belongs to the kernel: dpdk-devbind.py -b vfio-pci {address}")
 
 
-def packet_ring(name: str) -> tuple[str, int]:
-    """net_af_packet cuts what does not fit its ring's frames: they fit the interface's MTU.
+def plain_shape(_: str, wish: Wish) -> Shape:
+    return Shape(mtu=wish.mtu or 0)
+
+
+PACKET_HEADERS = 66  # TPACKET2_HDRLEN and its padding before an Ethernet frame in the ring
+
+
+def packet_ring(name: str, wish: Wish) -> Shape:
+    """net_af_packet cuts what does not fit its ring's frames: they fit the MTU.
 
     TPACKET2 headers, Ethernet and two VLAN tags come on top: 128 bytes hold them.
     """
-    size = 2048
-    while size < min(_ioctl(_SIOCGIFMTU, name) + 128, 32768):
+    size, mtu = 2048, wish.mtu or _ioctl(_SIOCGIFMTU, name)
+    while size < min(mtu + 128, 32768):
         size *= 2
-    return f",blocksz=65536,framesz={size},framecnt={RING_BYTES // size},qpairs=1", size
+    count = (wish.rx_ring_mb << 20) // size
+    ring = f",blocksz=65536,framesz={size},framecnt={count},qpairs={wish.queues}"
+    return Shape(ring, size, min(mtu, size - 128), size - PACKET_HEADERS, name)
+
+
+def tpacket_shape(name: str, wish: Wish) -> Shape:
+    return Shape(mtu=wish.mtu or _ioctl(_SIOCGIFMTU, name), interface=name)
+
+
+def xdp_shape(name: str, wish: Wish) -> Shape:
+    mtu = min(wish.mtu or _ioctl(_SIOCGIFMTU, name), XDP_MTU)
+    return Shape(f",queue_count={wish.queues}", mtu=mtu, interface=name)
+
+
+def interface_counters(name: str) -> dict[str, int] | None:
+    """The kernel's counters of an interface; None when this namespace has none of that name."""
+    heads, *lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[1:]
+    _, *columns = heads.split("|")
+    names = [f"{way}_{name}" for way, part in zip(("rx", "tx"), columns, strict=True)
+             for name in part.split()]  # fmt: skip
+    figures = {line.partition(":")[0].strip(): line.partition(":")[2].split() for line in lines}
+    if name not in figures:
+        return None
+    told = dict(zip(names, map(int, figures[name]), strict=True))
+    return {_LONG.get(name, name): value for name, value in told.items()}
+
+
+# As ip -s link calls them; rx_dropped has rx_missed in it.
+_LONG = {f"{way}_{short}": f"{way}_{long}" for way in ("rx", "tx")
+         for short, long in (("errs", "errors"), ("drop", "dropped"))}  # fmt: skip
 
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}

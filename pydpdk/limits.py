@@ -80,6 +80,11 @@ def load_config(path: str | Path) -> RiskConfig:
         raise UsageError(f"cannot read risk limits {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, InvalidOperation) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
+    return read_config(path, tables)
+
+
+def read_config(path: str | Path, tables: Any) -> RiskConfig:
+    """Limits out of TOML tables that were read already, floats as Decimal; ``path`` names them."""
     _known(f"{path}", tables, ("account", "default", "instrument"))
     account = _table(path, "account", tables.get("account", {}), ACCOUNT_KEYS)
     if "rate_window_ms" in account:

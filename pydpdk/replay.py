@@ -1,8 +1,6 @@
-"""The pipeline in lockstep: engine, venue, stage, risk in one thread on the record clock.
+"""The pipeline in lockstep: engine and desk in one thread on the record clock.
 
-A cycle is one engine step. Its records go to the venue (resting orders may fill), then the
-stage gets the reports of the cycle before and these records, its orders pass risk, and what
-passed reaches the venue, whose reports wait for the next cycle. Nothing in it reads a clock
+A cycle is one engine step, whose records are one batch for the desk. Nothing in it reads a clock
 but to measure, so the outcome is a function of the input.
 """
 
@@ -11,37 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from pydpdk import counters
 from pydpdk._core import lib
 from pydpdk.account import added, books_result, feed_result, unexplained
+from pydpdk.desk import NO_ORDERS, Desk, Trading
 from pydpdk.engine import AGAIN, STAGES, Engine, new_hist, percentiles
 from pydpdk.errors import DataError
-from pydpdk.gateway import NO_EVENTS, Fills, Gateway
-from pydpdk.gateway import join as join
 from pydpdk.record import Events
 from pydpdk.ring import Reader
-from pydpdk.risk import REJECTS, Risk
-from pydpdk.stage import Runner, Stage
 
 PATIENCE = 0.05  # seconds that a paced replay sleeps before it looks whether to stop
 STALL_S = 10.0  # that another reader of the ring may hold the replay up without reading
 NAP_S = 1e-3
-KINDS_MAX = 256
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Trading:
-    """A strategy and what stands between it and the venue."""
-
-    stage: Stage
-    risk: Risk
-    orders_max: int = 1 << 16
 
 
 class Lockstep:
@@ -63,30 +45,17 @@ class Lockstep:
     ) -> None:
         assert engine.ring is not None
         self.engine = engine
-        self.trading = trading
         self.speed = speed
         self.on_events = on_events
-        self.fills = Fills()
         self.events_read = 0
-        self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
-        self._keep = keep
-        self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
-        self._rejected = np.zeros(lib.REJECT_END, np.int64)
-        self.hists = {name: new_hist() for name in ("ring", "stage", "risk", "tick_to_order")}
+        self.ring_hist = new_hist()
         self._pace: tuple[int, int] | None = None
         self._stack = ExitStack()
         self._reader = self._stack.enter_context(Reader(fd=engine.ring.fd, from_start=True))
-        if trading:
-            self._open_trading(trading)
-
-    def _open_trading(self, trading: Trading) -> None:
-        self._gateway = self._stack.enter_context(Gateway(trading.orders_max))
-        for feed in self.engine.feeds:
-            books, gaps = feed.books.pointer, feed.gaps_pointer
-            self._gateway.venue.books(feed.index, books, gaps)
-            trading.risk.books(feed.index, lib.books_all(books), gaps)
-        self._runner = Runner(trading.stage)
-        self._rejects = NO_EVENTS
+        self.desk = self._stack.enter_context(Desk(trading, keep=keep)) if trading else None
+        if self.desk:
+            for feed in engine.feeds:
+                self.desk.attach(feed.index, feed.books, feed.gaps_pointer)
 
     def run(self, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> None:
         """To the end of every source, or until ``stop()``.
@@ -122,12 +91,12 @@ class Lockstep:
             events = self._reader.batch(self._reader.slots)
             if not len(events):
                 break
-            lib.hist_add(self.hists["ring"], time.perf_counter_ns() - read, 1)
+            lib.hist_add(self.ring_hist, time.perf_counter_ns() - read, 1)
             self.events_read += len(events)
             if self.on_events:
                 self.on_events(events)
-            if self.trading:
-                self._trade(self.trading, events, begun)
+            if self.desk:
+                self.desk.on_batch(events, self.engine.now, begun)
             self._reader.release()
         return rc >= 0
 
@@ -156,53 +125,6 @@ class Lockstep:
         last = min(readers, key=lambda reader: reader.read)
         return last.pid, last.read
 
-    def _trade(self, trading: Trading, events: Events, begun: int) -> None:
-        self._gateway.market(events)
-        trading.risk.on_market(events)
-        now = self.engine.now
-        reports = self._take_reports(trading)
-        self.fills.quotes(events)
-        clock = time.perf_counter_ns()
-        answers = self._runner.run(reports, now).copy() if len(reports) else NO_EVENTS
-        orders = join([answers, self._runner.run(events, now)])
-        done = time.perf_counter_ns()
-        lib.hist_add(self.hists["stage"], done - clock, 1)
-        if not len(orders):
-            return
-        # Whole microseconds: a source that cuts its stamps must not move the rate's window.
-        approved, self._rejects = trading.risk.pass_orders(orders, now - now % 1000)
-        passed = time.perf_counter_ns()
-        lib.hist_add(self.hists["risk"], (passed - done) // len(orders), len(orders))
-        lib.hist_add(self.hists["tick_to_order"], passed - begun, 1)
-        self._note("sent", orders)
-        self._gateway.orders(approved, now)
-
-    def _take_reports(self, trading: Trading) -> Events:
-        """Reports since the last cycle: risk's rejects, then the venue's."""
-        from_venue, rejects = self._gateway.take(), self._rejects
-        self._rejects = NO_EVENTS
-        if not len(from_venue) and not len(rejects):
-            return NO_EVENTS
-        reports = join([rejects, from_venue])
-        trading.risk.on_reports(from_venue)
-        self._book_fills(from_venue[from_venue["kind"] == lib.EVENT_FILL])
-        self._note("reports", reports)
-        codes = reports["aux"][reports["kind"] == lib.EVENT_REJECT]
-        self._rejected += np.bincount(codes, minlength=lib.REJECT_END)
-        return reports
-
-    def _book_fills(self, fills: Events) -> None:
-        self.fills.add(fills)
-        for instrument in set(fills["instrument_id"].tolist()):
-            books = self.engine.feeds[instrument >> 16].books
-            book = books.instruments[instrument & 0xFFFF]
-            self.fills.mark(instrument, int(book["bid"]), int(book["ask"]))
-
-    def _note(self, name: str, records: Events) -> None:
-        self._kinds += np.bincount(records["kind"], minlength=KINDS_MAX)
-        if self._keep:
-            self.records[name].append(records)
-
     def _keep_pace(self, stop: Callable[[], bool] | None) -> None:
         if not self.speed or not self.engine.now:
             return
@@ -215,8 +137,8 @@ class Lockstep:
 
     def _finish(self) -> None:
         """Take what the last cycle left behind: its reports are counted, not traded on."""
-        if self.trading:
-            self._take_reports(self.trading)
+        if self.desk:
+            self.desk.take_reports()
 
     def close(self) -> None:
         """Detach from the rings."""
@@ -242,37 +164,19 @@ class Lockstep:
             "sequence": [session for feed in feeds for session in feed["sequence"]],
             "books": books_result(self.engine),
             "lines": [line for feed in feeds for line in feed["lines"]],
-            "orders": self._orders_result(),
+            "orders": self.desk.result() if self.desk else NO_ORDERS,
             "latency_ns": self._latency(),
             "events": {"written": totals["events_written"], "lost": totals["events_lost"]},
             "counters": counters.nonzero(totals),
         }
         out["unexplained"] = unexplained(
-            totals, out["sequence"], self.events_read, out["orders"] if self.trading else None
+            totals, out["sequence"], self.events_read, out["orders"] if self.desk else None
         )
         return out
 
     def _latency(self) -> dict[str, dict[str, int]]:
-        hists = self.engine.times() | self.hists
+        hists = self.engine.times() | {"ring": self.ring_hist}
+        if self.desk:
+            hists |= self.desk.hists
         wanted = [*STAGES, "ring", "stage", "risk", "tick_to_order"]
-        return {name: percentiles(hists[name]) for name in wanted if hists[name].count}
-
-    def _orders_result(self) -> dict[str, Any]:
-        if not self.trading:
-            return {"sent": 0, "rejected": {}, "filled": 0}
-        names = {
-            "sent": lib.EVENT_ORDER_NEW,
-            "cancels": lib.EVENT_ORDER_CANCEL,
-            "acked": lib.EVENT_ACK,
-            "filled": lib.EVENT_FILL,
-            "canceled": lib.EVENT_CANCELED,
-            "cancel_rejected": lib.EVENT_CANCEL_REJECT,
-        }
-        return {
-            **{name: int(self._kinds[kind]) for name, kind in names.items()},
-            "rejected": {REJECTS[i]: n for i, n in enumerate(self._rejected.tolist()) if n},
-            "reports_lost": self._gateway.lost,
-            "shares": self.fills.shares,
-            "profit_1e9": self.fills.profit(),
-            "unmarked": self.fills.unmarked,
-        }
+        return {n: percentiles(hists[n]) for n in wanted if n in hists and hists[n].count}

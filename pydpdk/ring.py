@@ -101,6 +101,11 @@ class _Handle:
         """Free the cursors of readers whose process died; returns how many."""
         return int(lib.ring_reap(self._open()))
 
+    @property
+    def writer_alive(self) -> bool:
+        """Whether a living process holds the writer's line. Without one, nothing comes for now."""
+        return bool(lib.ring_written_by(self._open()))
+
     def stats(self) -> RingStats:
         """What the shared lines say now; readers may be seen halfway through a batch."""
         self._open()
@@ -128,6 +133,50 @@ class Ring(_Handle):
         rc = lib.ring_create(named, max(slots, 0), clock.encode(), out)
         check(rc, f"cannot make ring {name or '(anonymous)'} of {slots} slots")
         super().__init__(out[0], name)
+
+    @classmethod
+    def adopt(cls, name: str | None = None, *, fd: int = -1) -> Self:
+        """Write on in a ring that another process made and gave away, after its last record.
+
+        Closing it gives it back, open and named. CoreError: EBUSY when another process writes it;
+        else as for a Reader.
+        """
+        out = ffi.new("struct ring **")
+        named = ffi.NULL if name is None else name.encode()
+        check(lib.ring_adopt(named, fd, out), f"cannot write ring {name or f'of fd {fd}'}")
+        self = cls.__new__(cls)
+        _Handle.__init__(self, out[0], name)
+        return self
+
+    def give(self) -> None:
+        """Let another process adopt() it."""
+        check(lib.ring_give(self._open()), "ring")
+
+    def take(self) -> None:
+        """Write it again, after the last record of whoever did meanwhile. CoreError: EBUSY."""
+        check(lib.ring_take(self._open()), "ring")
+
+    def tell_clock(self, clock: str) -> None:
+        """Say in the header what ts_recv is stamped by.
+
+        CoreError: EBUSY when there are records of another clock.
+        """
+        check(lib.ring_set_clock(self._open(), clock.encode()), f"ring clock {clock}")
+        self.clock = clock
+
+    @property
+    def next(self) -> int:
+        """Position of the next record, from 0."""
+        return int(lib.ring_next(self._open()))
+
+    def last_sequences(self) -> dict[int, int]:
+        """Newest sequence of a market record, by feed number, among the records still there."""
+        count = min(self.next, self.slots)
+        raw = ffi.buffer(self._slots, self.slots * EVENT.itemsize)
+        events: Events = np.frombuffer(raw, EVENT)[:count]
+        market = (events["kind"] >= lib.EVENT_INSTRUMENT) & (events["kind"] <= lib.EVENT_QUOTE)
+        feeds, sequences = events["instrument_id"][market] >> 16, events["sequence"][market]
+        return {int(f): int(sequences[feeds == f].max()) for f in np.unique(feeds)}
 
     def put(self, events: Events) -> int:
         """Write and publish ``events`` (1-d, dtype EVENT); returns how many fitted.
@@ -199,6 +248,16 @@ class Reader(_Handle):
         """Note the position to read next, and the word that holds its stamp."""
         self._at = at
         self._word = (at & (self.slots - 1)) * (EVENT.itemsize // 8)
+
+    @property
+    def position(self) -> int:
+        """Of the record to be read next, from 0."""
+        return self._at
+
+    @property
+    def lag(self) -> int:
+        """Records published and not yet released."""
+        return int(lib.ring_lag(self._open()))
 
     def ready(self) -> bool:
         """Is there anything to read? The cheapest poll: no call into C. False once closed."""

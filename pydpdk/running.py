@@ -58,13 +58,16 @@ class Running:
         pointer = self._engine.pointer
         try:
             _pin(core)
+            lib.port_thread_begin()
             code = lib.engine_run(pointer)
-            if code == 0:  # stopped: one step more declares what is open, if there is room
+            while code >= 0:  # stopped: the last steps declare what is open, if there is room
                 code = lib.engine_step(pointer)
             if code not in (END, AGAIN):
                 raise CoreError(-code, self._broken(code))
         except Exception as error:
             self._error = error
+        finally:
+            lib.port_thread_end()
 
     def _broken(self, code: int) -> str:
         engine = self._engine

@@ -1,18 +1,19 @@
 """A source is a string: ``pcap:day.pcap``, ``af_packet:eth0``, ``pci:0000:3b:00.0``...
 
-:data:`ROWS` is all that is known about each kind. A new driver is a row, not code; a raw EAL
-vdev string (``net_null0,size=64``) finds the row of its driver.
+What is known of each kind stands in :mod:`pydpdk.rows`.
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,217 +21,24 @@ from pydpdk import eal
 from pydpdk._core import ffi, lib
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.errors import check as check_code
-from pydpdk.host import (
-    capability,
-    device_arguments,
-    interface,
-    packet_ring,
-    pci,
-    plain_file,
-    tap,
-    xdp_interface,
-)
+from pydpdk.host import RING_MB, Shape, Wish, interface_counters
+from pydpdk.known import CaptureInfo, PortStats, known, values
+from pydpdk.rows import ROWS, Description, Row, check, parse
+from pydpdk.utc import Utc
+
+__all__ = ["ROWS", "CaptureInfo", "Description", "PortStats", "Row", "Source", "check",
+           "open_port", "open_source", "parse"]  # fmt: skip
 
 HEADROOM = 128  # RTE_PKTMBUF_HEADROOM
-POOL_BYTES = 16 << 20  # of one port's mbufs
-DESCRIPTORS = 1024
+POOL_BYTES = 16 << 20  # of one queue's mbufs
+DESCRIPTORS = 1024  # of a queue, for receiving; for sending half as many
 UNKNOWN = 2**64 - 1
-LINK_ETHERNET = 1
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of source and what can be known about it."""
-
-    prefix: str
-    driver: str  # DPDK's name of it; "" is not a vdev
-    argument: str  # what stands behind the prefix
-    key: str  # of the device argument that carries it; "" when it is the device arguments
-    check: Callable[[str], None]  # refuses an argument before DPDK runs
-    losses: str  # "counted" or "unknown"
-    stamps: str  # where ts_recv comes from, and its precision
-    truncation: str  # what happens to frames that do not fit
-    ends: bool = False
-    stamped: bool = False  # the driver stamps frames in UTC
-    capability: str = ""  # CAP_* needed
-    hint: str = ""  # what mends it when DPDK does not open the device
-    options: Callable[[str], tuple[str, int]] = field(default=lambda _: ("", 2048))
-
-    @property
-    def dpdk(self) -> bool:
-        return self.prefix != "pcap"
-
-
-@dataclass(frozen=True)
-class Description:
-    """A parsed source string: `argument` is checked only when the source is opened."""
-
-    spec: str
-    row: Row
-    argument: str
-    vdev: str = ""  # the raw string, when it was one
-
-    @property
-    def ends(self) -> bool:
-        """Whether frames come to an end by themselves."""
-        endless = "rx_pcap=" not in self.vdev or "infinite_rx=1" in self.vdev
-        return self.row.ends and not (self.vdev and endless)
-
-    @property
-    def eal_options(self) -> eal.Options:
-        """What EAL must be started with for this source."""
-        if self.row.prefix == "pci":
-            return eal.Options(hugepages=True, pci=(self.argument,))
-        return eal.Options()
-
-
-@dataclass(frozen=True)
-class PortStats:
-    """A port's own figures; None where its driver cannot know."""
-
-    received: int | None  # frames handed to the core
-    missed: int | None  # dropped by the device for want of descriptors
-    no_mbuf: int | None  # dropped for want of mbufs
-    errors: int | None
-    oversize: int | None  # frames delivered cut
-
-
-@dataclass(frozen=True)
-class CaptureInfo:
-    """How far a capture was read. Times are ns since the Unix epoch, offsets uncompressed."""
-
-    frames: int
-    offset: int
-    ts_first: int
-    ts_last: int
-    ts_regress: int
-    skipped: int
-    link: int
-    precision_ns: int
-    error: int
-    truncated: int  # 1 when the file ends inside a record
-    format: str
-    reason: str
-
-
-def _replay_file(name: str) -> None:
-    """libpcap reads no compressed files, and net_pcap takes any link type for Ethernet."""
-    plain_file(name)
-    with Path(name).open("rb") as file:
-        magic = file.read(4)
-    for start, command in _COMPRESSED.items():
-        if magic.startswith(start):
-            raise DataError(
-                f"compressed, which net_pcap cannot read: {command} {name}, or use pcap:{name}"
-            )
-    if hasattr(lib, "capture_open") and (link := _link_type(name)) not in (LINK_ETHERNET, -1):
-        raise DataError(f"link type {link} would be read as Ethernet: use pcap:{name}")
-
-
-# What starts a compressed file, and the command that unpacks it.
-_COMPRESSED = {b"\x1f\x8b": "gunzip -k", b"\x28\xb5\x2f\xfd": "unzstd"}
-
-
-def _link_type(name: str) -> int:
-    """Of the first interface, by our own reader; a pcapng may name it only before a frame."""
-    with _open_capture(Description(name, ROWS[0], name)) as capture:
-        capture.pointer.burst(capture.pointer, ffi.new("struct packet[]", 1), 1)
-        return int(lib.capture_info(capture.pointer).link)
-
-
-ROWS = (
-    Row(
-        "pcap", "", "FILE", "", plain_file,
-        losses="counted", stamps="the file's, ns",
-        truncation="captured and wire length as in the file", ends=True,
-    ),
-    Row(
-        "net_pcap", "net_pcap", "FILE", "rx_pcap", _replay_file,
-        losses="counted", stamps="the file's, cut to us",
-        truncation="wire length unknown: a frame cut by the capture looks whole", ends=True,
-        stamped=True,
-    ),
-    Row(
-        "af_packet", "net_af_packet", "INTERFACE", "iface", interface,
-        losses="unknown", stamps="host clock, one per burst",
-        truncation="frames above the interface's MTU (offloads) are cut unflagged",
-        capability="CAP_NET_RAW", options=packet_ring,
-    ),
-    Row(
-        "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface,
-        losses="unknown", stamps="host clock, one per burst",
-        truncation="frames above one XDP buffer are dropped uncounted",
-        capability="CAP_NET_ADMIN",
-        hint="needs root outside a user namespace; DPDK 22.11 keeps the socket of an interface"
-        " that was opened before: use a new process",
-    ),
-    Row(
-        "tap", "net_tap", "NAME", "iface", tap,
-        losses="unknown", stamps="host clock, one per burst",
-        truncation="none", capability="CAP_NET_ADMIN",
-    ),
-    Row(
-        "memif", "net_memif", "key=value,...", "", device_arguments,
-        losses="unknown", stamps="host clock, one per burst", truncation="none",
-    ),
-    Row(
-        "null", "net_null", "key=value,...", "", device_arguments,
-        losses="counted", stamps="host clock, one per burst", truncation="none",
-    ),
-    Row(
-        "ring", "net_ring", "key=value,...", "", device_arguments,
-        losses="unknown", stamps="host clock, one per burst", truncation="none",
-    ),
-    Row(
-        "pci", "", "ADDRESS", "", pci,
-        losses="counted", stamps="host clock, one per burst",
-        truncation="frames above the device's MTU are dropped and counted",
-    ),
-)  # fmt: skip
-OTHER = Row(
-    "vdev", "", "DRIVER,key=value,...", "", device_arguments,
-    losses="unknown", stamps="host clock, one per burst", truncation="unknown",
-)  # fmt: skip
-
-
-# --- from string to open source ---
-
-
-def parse(spec: str) -> Description:
-    """The source that a string names. UsageError when it names none; nothing is opened."""
-    prefix, colon, argument = spec.partition(":")
-    row = next((row for row in ROWS if colon and row.prefix == prefix), None)
-    if row is not None:
-        return Description(spec, row, argument)
-    if os.path.exists(spec):
-        return Description(spec, ROWS[0], spec)
-    name, _, arguments = spec.partition(",")
-    if re.fullmatch(r"net_[a-z0-9_]+", name):
-        return _raw(spec, name.rstrip("0123456789"), arguments)
-    known = ", ".join(f"{row.prefix}:{row.argument}" for row in ROWS)
-    raise UsageError(f"{spec!r} is no source: neither a file nor one of {known}, net_DRIVER,...")
-
-
-def _raw(spec: str, driver: str, arguments: str) -> Description:
-    row = next((row for row in ROWS if row.driver == driver), OTHER)
-    given = dict(part.partition("=")[::2] for part in arguments.split(","))
-    return Description(spec, row, given.get(row.key, ""), vdev=spec)
-
-
-def check(description: Description) -> None:
-    """Refuse, before DPDK runs, what cannot work on this host."""
-    row = description.row
-    try:
-        if description.vdev:
-            device_arguments(description.vdev.partition(",")[2])
-        if not description.vdev or description.argument:
-            row.check(description.argument)
-        if row.dpdk and not eal.version():
-            raise HostError(f"pydpdk was built without DPDK: {eal.INSTALL_DPDK}")
-        if row.capability:
-            capability(row.capability)
-    except (UsageError, HostError, DataError) as error:
-        raise type(error)(f"{description.spec}: {error}") from error
+GROUPS = {
+    lib.PORT_GROUPS_LIST: "list",
+    lib.PORT_GROUPS_ALL: "all-multicast",
+    lib.PORT_GROUPS_PROMISCUOUS: "promiscuous",
+}
+LINK_STATES = ("unknown", "up", "down", "gone")  # enum link_state
 
 
 class Source:
@@ -240,10 +48,12 @@ class Source:
     are valid until the next burst or close.
     """
 
-    def __init__(self, description: Description, pointer: Any) -> None:
+    def __init__(self, description: Description, pointer: Any, clock: Utc | None = None) -> None:
         self.description = description
         self.spec = description.spec
         self.pointer = pointer
+        self._kind = description.row.prefix
+        self._clock = clock  # that the core reads
 
     def close(self) -> None:
         pointer, self.pointer = self.pointer, ffi.NULL
@@ -255,19 +65,91 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def send(self, frames: Sequence[bytes]) -> int:
+        """Send whole Ethernet frames without FCS, from the thread that takes bursts.
+
+        Returns how many were taken: fewer than given when there is no room right now, or up to
+        the first that cannot be sent. UsageError: that one comes first (longer than MTU and
+        headers, shorter than a header), or the source cannot send.
+        """
+        if not self.pointer.send:
+            raise UsageError(f"{self.spec}: this kind of source cannot send")
+        keep = [ffi.from_buffer(frame) for frame in frames]
+        batch = ffi.new("struct outgoing[]", [(data, len(data)) for data in keep])
+        rc = int(self.pointer.send(self.pointer, batch, len(keep)))
+        if rc in (-errno.EMSGSIZE, -errno.EINVAL):
+            raise UsageError(f"{self.spec}: cannot send a frame of {len(frames[0])} bytes")
+        return check_code(rc, f"{self.spec}: send")
+
     def stats(self) -> PortStats | None:
         """The port's figures; None for a capture file."""
-        if not self.description.row.dpdk:
+        if self._kind == "pcap":
             return None
         stats = ffi.new("struct port_stats *")
-        check_code(lib.port_stats(self.pointer, stats), f"{self.spec}: statistics")
-        return PortStats(*(None if v == UNKNOWN else v for v in _values(stats)))
+        ask = lib.tpacket_stats if self._kind == "tpacket" else lib.port_stats
+        check_code(ask(self.pointer, stats), f"{self.spec}: statistics")
+        return PortStats(*(None if v == UNKNOWN else v for v in values(stats)))
+
+    def mbufs(self) -> int | None:
+        """Mbufs of this queue that are in use now; None where there are none."""
+        return int(lib.port_mbufs(self.pointer)) if self.description.row.dpdk else None
+
+    def known(self) -> dict[str, Any]:
+        """What this path can and cannot know, and what was asked of it and granted.
+
+        The keys are the same for every kind of source, see :func:`pydpdk.known.known`.
+        """
+        return known(self.description, self.pointer)
+
+    def kernel(self) -> dict[str, int] | None:
+        """The kernel's own counters of the interface in this thread's network namespace.
+
+        ``rx_packets``, ``rx_dropped``... as in ``/proc/net/dev``; None: there is no interface.
+        """
+        return interface_counters(self.description.interface)
+
+    def link(self) -> str:
+        """ "up", "down", "gone" or "unknown": see port_link(). For a control thread."""
+        if self._kind == "pcap":
+            return LINK_STATES[lib.LINK_STATE_UNKNOWN]
+        ask = lib.tpacket_link if self._kind == "tpacket" else lib.port_link
+        return LINK_STATES[ask(self.pointer)]
+
+    def tick(self) -> None:
+        """Sample the device's clock; for a control thread, ten times a second."""
+        if self.description.row.dpdk:
+            check_code(lib.port_tick(self.pointer), f"{self.spec}: device clock")
+
+    def steer(self, address: str, port: int) -> str:
+        """Have the device put frames to this group and port on this queue.
+
+        "accepted", or "refused: " and the driver's reason. For a control thread.
+        """
+        if not self.description.row.dpdk:
+            return "refused: this kind of source has one queue"
+        packed, reason = ip_address(address).packed, ffi.new("char[]", 256)
+        wish = ffi.new("struct address *", {"port": port, "len": len(packed)})
+        ffi.memmove(wish.bytes, packed, len(packed))
+        return _answer(lib.port_steer(self.pointer, wish, reason), reason, "accepted")
+
+    def groups(self, macs: Sequence[bytes]) -> str:
+        """Let frames to these multicast MACs in, with as few others as the device can.
+
+        "list", "all-multicast", "promiscuous", or "refused: " and the driver's reason. For a
+        control thread.
+        """
+        if self._kind == "pcap":
+            return "refused: a file has all its frames"
+        reason = ffi.new("char[]", 256)
+        ask = lib.tpacket_groups if self._kind == "tpacket" else lib.port_groups
+        rc = ask(self.pointer, b"".join(macs), len(macs), reason)
+        return _answer(rc, reason, GROUPS.get(rc, ""))
 
     def capture_info(self) -> CaptureInfo | None:
         """How far the capture was read; None for a port."""
-        if self.description.row.dpdk:
+        if self._kind != "pcap":
             return None
-        return CaptureInfo(*_values(lib.capture_info(self.pointer)))
+        return CaptureInfo(*values(lib.capture_info(self.pointer)))
 
     def problem(self) -> str:
         """What broke it, with the place where it did; "" while nothing did."""
@@ -275,30 +157,69 @@ class Source:
         return info.reason if info else ""
 
 
-def _values(struct: Any) -> list[Any]:
-    """A C struct's members in order, char arrays as str."""
-    fields = (getattr(struct, name) for name, _ in ffi.typeof(struct).item.fields)
-    return [ffi.string(f).decode() if isinstance(f, ffi.CData) else f for f in fields]
+def _answer(rc: int, reason: Any, accepted: str) -> str:
+    return accepted if rc >= 0 else f"refused: {ffi.string(reason).decode(errors='replace')}"
 
 
 _numbers = itertools.count()  # vdev names must differ within a process
 
 
-def open_source(spec: str, options: eal.Options | None = None) -> Source:
+def open_source(
+    spec: str,
+    options: eal.Options | None = None,
+    *,
+    mtu: int | None = None,
+    rx_ring_mb: int = RING_MB,
+    clock: Utc | None = None,
+) -> Source:
     """Open what the string names, starting EAL when that is needed and has not been done.
 
     `options`: EAL's, when the source needs others than it says itself (see
-    :attr:`Description.eal_options`). Errors: UsageError, HostError, DataError.
+    :attr:`Description.eal_options`); the rest as in :func:`open_port`, on one queue and with
+    every frame on the wire. Errors: UsageError, HostError, DataError.
     """
     description = parse(spec)
-    check(description)
-    if not description.row.dpdk:
+    if description.row.prefix == "pcap":
+        check(description)
         return _open_capture(description)
+    (source,) = open_port(
+        spec, 1, options, mtu=mtu, rx_ring_mb=rx_ring_mb, clock=clock, promiscuous=True
+    )
+    return source
+
+
+def open_port(
+    spec: str,
+    queues: int = 1,
+    options: eal.Options | None = None,
+    *,
+    mtu: int | None = None,
+    rx_ring_mb: int = RING_MB,
+    clock: Utc | None = None,
+    promiscuous: bool = False,
+) -> list[Source]:
+    """Open a port, of DPDK or ``tpacket:``: a source for each queue that it grants.
+
+    It may grant fewer than asked for.
+
+    `mtu`: bytes of the longest IP packet; None is the kernel interface's, or the device's
+    largest up to 9000. `rx_ring_mb`: of each queue's socket ring, where there is one. `clock`
+    stamps bursts, and must outlive the sources; None is CLOCK_REALTIME. `promiscuous`: frames
+    for whomever. Errors: UsageError, HostError, DataError.
+    """
+    description = parse(spec)
+    if description.row.prefix == "pcap" or not 1 <= queues <= lib.PORT_QUEUES_MAX:
+        raise UsageError(f"{spec}: queues={queues}: a port has 1 to {lib.PORT_QUEUES_MAX}")
+    check(description)
+    if description.row.prefix == "tpacket":
+        wish = Wish(1, mtu, rx_ring_mb)
+        return [_open_tpacket(description, wish, clock, promiscuous)]
     if options is None:
         eal.ensure(description.eal_options)
     else:
         eal.start(options)
-    return _open_port(description)
+    wish = Wish(queues, mtu, rx_ring_mb)
+    return _open_port(description, wish, clock, promiscuous)
 
 
 def _open_capture(description: Description) -> Source:
@@ -308,41 +229,80 @@ def _open_capture(description: Description) -> Source:
     return Source(description, out[0])
 
 
-def _open_port(description: Description) -> Source:
+def _open_tpacket(
+    description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
+) -> Source:
     out, reason = ffi.new("struct source **"), ffi.new("char[]", 256)
+    shape = description.row.shape(description.argument, wish)
+    name = ffi.new("char[]", os.fsencode(shape.interface))
+    config = ffi.new(
+        "struct tpacket_config *",
+        {
+            "interface": name,
+            "clock": clock.pointer if clock else ffi.NULL,
+            "ring_mb": wish.rx_ring_mb,
+            "mtu": shape.mtu,
+            "flags": promiscuous * lib.PORT_PROMISCUOUS,
+        },
+    )
+    if lib.tpacket_open(config, out, reason) < 0:
+        raise HostError(f"{description.spec}: {ffi.string(reason).decode(errors='replace')}")
+    return Source(description, out[0], clock)
+
+
+def _open_port(
+    description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
+) -> list[Source]:
+    out, reason = ffi.new("struct source *[]", wish.queues), ffi.new("char[]", 256)
     with ExitStack() as until_open:
-        devargs, room = _devargs(description, until_open)
-        name = devargs.partition(",")[0]
-        rc = lib.port_open(
-            os.fsencode(devargs), name.encode(), POOL_BYTES // room, room + HEADROOM, DESCRIPTORS,
-            _flags(description), out, reason,
-        )  # fmt: skip
+        devargs, shape = _devargs(description, wish, until_open)
+        names = devargs, devargs.partition(",")[0], shape.interface
+        keep = [ffi.new("char[]", os.fsencode(name)) for name in names]
+        config = ffi.new(
+            "struct port_config *",
+            {
+                "devargs": keep[0],
+                "name": keep[1],
+                "interface": keep[2],
+                "clock": clock.pointer if clock else ffi.NULL,
+                "queues": wish.queues,
+                "mbufs": POOL_BYTES // shape.mbuf,
+                "mbuf_size": shape.mbuf + HEADROOM,
+                "rx_descriptors": DESCRIPTORS,
+                "tx_descriptors": DESCRIPTORS // 2,
+                "mtu": shape.mtu,
+                "cut_at": shape.cut_at,
+                "flags": _flags(description) | promiscuous * lib.PORT_PROMISCUOUS,
+            },
+        )
+        rc = lib.port_open(config, out, reason)
     if rc < 0:
         text = ffi.string(reason).decode(errors="replace")
         hint = description.row.hint and f" ({description.row.hint})"
         raise HostError(f"{description.spec}: DPDK did not open {devargs}: {text}{hint}")
-    return Source(description, out[0])
+    return [Source(description, pointer, clock) for pointer in out[0:rc]]
 
 
 def _flags(description: Description) -> int:
     row = description.row
     return int(
         description.ends * lib.PORT_ENDS
-        | (row.losses == "unknown") * lib.PORT_BLIND
+        | (row.losses != "counted") * lib.PORT_BLIND
         | row.stamped * lib.PORT_STAMPS
     )
 
 
-def _devargs(description: Description, until_open: ExitStack) -> tuple[str, int]:
-    """Device arguments and the bytes that one mbuf must hold."""
+def _devargs(description: Description, wish: Wish, until_open: ExitStack) -> tuple[str, Shape]:
     row, argument = description.row, description.argument
-    if description.vdev or row.prefix == "pci":
-        return description.vdev or argument, 2048
-    more, room = row.options(argument)
+    if row.prefix == "pci":
+        return argument, Shape(mtu=wish.mtu or 0)
+    shape = row.shape(argument, wish)
+    if description.vdev:  # has arguments of its own
+        return description.vdev, replace(shape, more="", cut_at=0)
     if row.key == "rx_pcap":
         argument = _plain_path(argument, until_open)
     own = f"{row.key}={argument}" if row.key else argument
-    return f"{row.driver}{next(_numbers)},{own}{more}".rstrip(","), room
+    return f"{row.driver}{next(_numbers)},{own}{shape.more}".rstrip(","), shape
 
 
 def _plain_path(name: str, until_open: ExitStack) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from pydpdk._core import ffi, lib
-from pydpdk.doctor import checks, read
+from pydpdk.doctor import checks
+from pydpdk.hostinfo import Host
 
 CPU = Path("/sys/devices/system/cpu")
+read = Host().read
 
 
 def describe() -> dict[str, Any]:

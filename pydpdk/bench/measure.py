@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
+
 Role = Literal["ours", "floor", "peer"]
 
 
@@ -21,7 +23,8 @@ Role = Literal["ours", "floor", "peer"]
 class Series:
     """One thing that is measured: ``run()`` gives a figure of a round in the case's unit.
 
-    ``against`` names the series of the same case that ratios are taken to.
+    ``against`` names the series of the same case that ratios are taken to. ``samples``: where
+    single figures count too, all of them by what they are of, added by ``run``.
     """
 
     name: str
@@ -29,17 +32,22 @@ class Series:
     run: Callable[[], float]
     against: str = ""
     rounds: list[float] = field(default_factory=list)
+    samples: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass
 class Case:
-    """Series measured together. ``per``: what one figure is of; ``facts``: what was run on."""
+    """Series measured together. ``per``: what one figure is of; ``facts``: what was run on.
+
+    ``missing``: series that cannot be measured here, and why.
+    """
 
     name: str
     per: str
     series: list[Series]
     facts: dict[str, Any] = field(default_factory=dict)
     unit: str = "ns"
+    missing: dict[str, str] = field(default_factory=dict)
 
     def measure(self, rounds: int, tick: Callable[[], None] = lambda: None) -> None:
         """One round to warm up, then ``rounds`` that count; ``tick`` after each series' turn."""
@@ -51,6 +59,8 @@ class Case:
                     figure = series.run()
                     if number:
                         series.rounds.append(figure)
+                    else:
+                        series.samples.clear()
                     tick()
         finally:
             gc.enable()
@@ -63,6 +73,7 @@ class Case:
             "unit": f"{self.unit}/{self.per}",
             "facts": self.facts,
             "series": [_row(series, by_name.get(series.against)) for series in self.series],
+            "missing": self.missing,
         }
 
 
@@ -79,7 +90,16 @@ def _row(series: Series, base: Series | None) -> dict[str, Any]:
         pairs = zip(series.rounds, base.rounds, strict=True)
         row["against"] = base.name
         row["ratio"] = median(mine / theirs for mine, theirs in pairs)
+    if series.samples:
+        row["percentiles"] = {of: percentiles(all_) for of, all_ in series.samples.items()}
     return row
+
+
+def percentiles(figures: list[float]) -> dict[str, float]:
+    """Count, p50, p90, p99, p99.9 and max."""
+    points = np.percentile(figures, [50, 90, 99, 99.9, 100])
+    names = ("p50", "p90", "p99", "p99.9", "max")
+    return {"count": len(figures), **dict(zip(names, map(float, points), strict=True))}
 
 
 def timed(work: Callable[[], int]) -> float:

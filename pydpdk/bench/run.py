@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, rings, stages, wire
+from pydpdk.bench import books, data, host, latency, receive, rings, stages, wire
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -23,6 +23,8 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "path": books.path,
     "stage": stages.stage,
     "memory": books.memory,
+    **receive.cases(),
+    **latency.cases(),
 }
 Notify = Callable[[str], None]
 
@@ -66,7 +68,7 @@ def _measure(name: str, market: data.Market, rounds: int, notify: Notify) -> dic
         with CASES[name](market) as case:
             case.measure(rounds)
     except HostError as error:
-        return {"name": name, "skipped": str(error), "series": [], "facts": {}}
+        return {"name": name, "skipped": str(error), "series": [], "facts": {}, "missing": {}}
     return case.result()
 
 

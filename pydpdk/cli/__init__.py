@@ -16,9 +16,15 @@ COMMANDS = {
     "demo": "Generate a session, replay it through DPDK, trade on it, account for it.",
     "doctor": "Check what this host lacks, with the command that mends it.",
     "export": "Write events, messages or books of a capture to npy, CSV or Parquet.",
+    "flight": "Dump the last frames of a run from its flight recorders.",
     "gen": "Write a deterministic synthetic A/B session as a capture.",
+    "host": "Change this host for a live run, and take it back.",
     "pcap": "Look into captures.",
+    "record": "Record sources to rotating captures.",
     "replay": "Run a capture through the whole pipeline.",
+    "run": "Run a configuration live: ports in, stages on its rings, until it is stopped.",
+    "send": "Send a capture through a port at recorded, scaled or line rate.",
+    "status": "Say how a run is: loops, lines, links, readers, stages, deaths.",
 }
 
 

@@ -38,6 +38,7 @@ def command(
     \b
     pydpdk bench
     pydpdk bench --only path --only book --rounds 21
+    pydpdk bench --only receive-af_xdp --only latency-veth
     pydpdk bench --quick --json
     """
     size = data.QUICK if quick else data.FULL
@@ -70,6 +71,8 @@ def show(result: dict[str, Any]) -> None:
         f"{result['session']['instruments']:,} instruments\n"
     )
     out.print(_table(result["cases"]))
+    if any("percentiles" in row for case in result["cases"] for row in case["series"]):
+        out.print(_distributions(result["cases"]))
     for case in result["cases"]:
         if case["facts"] or "skipped" in case:
             out.print(f"{case['name']}: {case.get('skipped') or _facts(case['facts'])}")
@@ -93,7 +96,24 @@ def _table(cases: list[dict[str, Any]]) -> Table:
                 f"{case['name']}: {row['name']}", row["role"], *figures, case["unit"],
                 ratio, row.get("against", ""), style=style,
             )  # fmt: skip
+        for name, why in case["missing"].items():
+            table.add_row(f"{case['name']}: {name}", "skipped", *[""] * 5, why, style="yellow")
         table.add_section()
+    return table
+
+
+def _distributions(cases: list[dict[str, Any]]) -> Table:
+    """All single figures of the series that keep them."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("distribution", "of"):
+        table.add_column(title)
+    for title in ("count", "p50", "p90", "p99", "p99.9", "max", "unit"):
+        table.add_column(title, justify="right")
+    for case in cases:
+        for row in case["series"]:
+            for of, points in row.get("percentiles", {}).items():
+                figures = [f"{value:,.0f}" for value in points.values()]
+                table.add_row(f"{case['name']}: {row['name']}", of, *figures, case["unit"])
     return table
 
 

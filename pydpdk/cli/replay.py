@@ -21,10 +21,11 @@ from pydpdk.cli.common import (
     resolve_feeds,
 )
 from pydpdk.cli.report import show
+from pydpdk.desk import Trading
 from pydpdk.engine import Engine
 from pydpdk.errors import Exit, UsageError
 from pydpdk.limits import RiskConfig, load_config
-from pydpdk.replay import Lockstep, Trading
+from pydpdk.replay import Lockstep
 from pydpdk.risk import Risk
 from pydpdk.stage import Stage, load_strategy
 

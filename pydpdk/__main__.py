@@ -1,0 +1,7 @@
+"""``python -m pydpdk``: the command line."""
+
+import sys
+
+from pydpdk.cli import main
+
+sys.exit(main())

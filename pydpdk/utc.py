@@ -1,0 +1,152 @@
+"""A counter's map to UTC (csrc/utc.h), and what the kernel says of its own clock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from pydpdk._core import ffi, lib
+from pydpdk.errors import HostError, PydpdkError, check
+
+UNKNOWN = 2**64 - 1
+
+
+class State(NamedTuple):
+    """Of a map at one counter; fields and units as ``struct utc_state``."""
+
+    updates: int
+    error_ns: int  # bound against the clock that was sampled; UNKNOWN before the first sample
+    offset_ns: int  # how far the map is ahead of that clock
+    rate_ppb: int
+    steps: int
+    age_ns: int
+    late: int
+
+
+class Utc:
+    """UTC in ns since the Unix epoch, told by a counter; close it, or use it in ``with``.
+
+    ``hz`` makes a map of another counter than the TSC, right within ``ppm``, that waits for
+    :meth:`sample`; without it the TSC is measured against CLOCK_REALTIME for 5 ms, and
+    :meth:`update`, called some ten times a second by one thread, keeps it right.
+    ``pointer`` is the ``struct utc *`` for the core.
+    """
+
+    def __init__(self, hz: int | None = None, ppm: int = 200) -> None:
+        out = ffi.new("struct utc **")
+        check(lib.utc_create(out), "UTC map")
+        self._pointer: Any = out[0]
+        if hz is not None:
+            lib.utc_init(self._pointer, hz, ppm)
+
+    @property
+    def pointer(self) -> Any:
+        if self._pointer is None:
+            raise PydpdkError("this Utc is closed: make another one")
+        return self._pointer
+
+    def update(self) -> None:
+        """Sample CLOCK_REALTIME and correct the map."""
+        check(lib.utc_update(self.pointer), "UTC map: CLOCK_REALTIME")
+
+    def sample(self, counter: int, utc_ns: int, bracket_ns: int) -> None:
+        """The clock showed ``utc_ns`` within half of ``bracket_ns`` around ``counter``."""
+        lib.utc_sample(self.pointer, counter, utc_ns, bracket_ns)
+
+    def jump(self) -> None:
+        """Let the next sample be believed at once, where a step is else slewed."""
+        lib.utc_jump(self.pointer)
+
+    def now(self) -> int:
+        """UTC by the TSC."""
+        return int(lib.utc_now(self.pointer))
+
+    def at(self, counter: int) -> int:
+        """UTC at a counter."""
+        return int(lib.utc_at(self.pointer, counter))
+
+    def state(self, counter: int | None = None) -> State:
+        """How good the map is now, or at a counter."""
+        out = ffi.new("struct utc_state *")
+        if counter is None:
+            lib.utc_state(self.pointer, out)
+        else:
+            lib.utc_state_at(self.pointer, counter, out)
+        return State(*(getattr(out, name) for name in State._fields))
+
+    def close(self) -> None:
+        """Frees the map; nothing may read it any more."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            lib.utc_destroy(pointer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class HostClock:
+    """What the kernel says of CLOCK_REALTIME (adjtimex(2))."""
+
+    synchronised: bool
+    error_max_ns: int  # bound against UTC, as the daemon that keeps the clock gave it
+    error_estimated_ns: int
+    frequency_ppb: int  # correction of the rate
+    tai_offset_s: int
+
+    def bound_ns(self, state: State) -> int | None:
+        """Bound of a map against UTC itself; None where the kernel or the map knows none."""
+        if not self.synchronised or state.error_ns == UNKNOWN:
+            return None
+        return self.error_max_ns + state.error_ns
+
+
+class _Timex(ctypes.Structure):
+    """``struct timex`` of <sys/timex.h>."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),  # ppm, times 2**16
+        ("maxerror", ctypes.c_long),  # us
+        ("esterror", ctypes.c_long),  # us
+        ("status", ctypes.c_int),
+        ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long),
+        ("time", ctypes.c_long * 2),
+        ("tick", ctypes.c_long),
+        ("ppsfreq", ctypes.c_long),
+        ("jitter", ctypes.c_long),
+        ("shift", ctypes.c_int),
+        ("stabil", ctypes.c_long),
+        ("jitcnt", ctypes.c_long),
+        ("calcnt", ctypes.c_long),
+        ("errcnt", ctypes.c_long),
+        ("stbcnt", ctypes.c_long),
+        ("tai", ctypes.c_int),
+        ("reserved", ctypes.c_int * 11),
+    )
+
+
+_STA_UNSYNC = 0x0040
+
+
+def host_clock() -> HostClock:
+    """Asks the kernel; changes nothing. HostError where the call is not allowed."""
+    timex = _Timex()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.adjtimex(ctypes.byref(timex)) < 0:
+        raise HostError(f"adjtimex: {os.strerror(ctypes.get_errno())}: allow it to read the clock")
+    return HostClock(
+        synchronised=not timex.status & _STA_UNSYNC,
+        error_max_ns=timex.maxerror * 1000,
+        error_estimated_ns=timex.esterror * 1000,
+        frequency_ppb=timex.freq * 1000 >> 16,
+        tai_offset_s=timex.tai,
+    )
