@@ -98,7 +98,7 @@ def lies() -> Iterator[Vector]:
     beats = [part(4 + i, 1, line_b, after_us=SECOND_US) for i in range(5)]
     yield stream(
         "a60_a_stops", FIRST, FIRST_B, LAST, LAST_B, *beats, truth=said(8), sessions=((1, 9),),
-        messages_decoded=8, messages_duplicate=3, line_stale=1, events_written=11,
+        messages_decoded=8, messages_duplicate=3, line_stale=1, events_written=12,
     )  # fmt: skip
     past = (FIRST, FIRST_B, LAST, LAST_B, FIRST, LAST, part(4, 1, line_b))
     yield stream(

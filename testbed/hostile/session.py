@@ -297,11 +297,12 @@ def silences() -> Iterator[Vector]:
     beats = [line_b(3, after_us=SECOND_US) for _ in range(3)]
     yield stray(
         "u51_one_line_silent", line_b(1, DIRECTORY, BID), *beats,
-        moved={"messages_duplicate": 2, "packets_heartbeat": 3, "line_stale": 1},
+        moved={"messages_duplicate": 2, "packets_heartbeat": 3, "line_stale": 1,
+               "events_written": 2},
     )  # fmt: skip
     yield stray(
         "u51_all_silent", line_a(3, after_us=16 * SECOND_US),
-        moved={"packets_heartbeat": 1, "line_stale": 1, "feed_stale": 1},
+        moved={"packets_heartbeat": 1, "line_stale": 1, "feed_stale": 1, "events_written": 4},
     )  # fmt: skip
     yield stray(
         "u51_silent_for_a_second", line_a(3, after_us=SECOND_US), moved={"packets_heartbeat": 1}
