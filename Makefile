@@ -6,9 +6,10 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find csrc -name '*.[ch]') csrc/cdef.py csrc/meson.build meson.build meson.options
 APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk zlib1g-dev libzstd-dev
-APT_TEST := tshark clang libclang-rt-14-dev spin zstd iproute2 util-linux
+APT_TEST := tshark clang libclang-rt-14-dev spin zstd iproute2 util-linux nftables libbpf1 \
+  qemu-system-x86 busybox-static cpio kmod dpdk-dev
 
-.PHONY: help demo test test-asan fuzz setup build lint bench clean distclean
+.PHONY: help demo test test-asan fuzz soak setup build lint bench clean distclean
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -82,6 +83,11 @@ test-asan: build $(ASAN)/.ready $(ASAN)/tools  ## the suite over an address- and
 FUZZ_SECONDS ?= 120
 fuzz: | $(VENV)/.ready  ## libFuzzer on the path from frame to event
 	sh tests/c/fuzz.sh $(FUZZ_SECONDS)
+
+SOAK_SECONDS ?= 600
+SOAK_DEVICE ?= af_packet
+soak: build     ## run live for ten minutes on faulty sessions: does anything grow? (root)
+	$(BIN)/python -m testbed.soak --seconds $(SOAK_SECONDS) --device $(SOAK_DEVICE)
 
 lint: $(VENV)/.ready  ## format and check
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,18 @@ def start(*args: object, cwd: Path | None = None, **pipes: Any) -> subprocess.Po
     """``pydpdk args`` in a process of its own, stdout and stderr piped."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | pipes
     return subprocess.Popen([*COMMAND, *map(str, args)], cwd=cwd, text=True, **pipes)
+
+
+def wait_interruptible(process: subprocess.Popen[str]) -> None:
+    """Until a started command handles SIGTERM (a bit of its SigCgt mask), so that it can sum up."""
+    until = time.monotonic() + 30
+    status = Path(f"/proc/{process.pid}/status")
+    while time.monotonic() < until and process.poll() is None:
+        caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it ended, or never handled SIGTERM")
 
 
 def spawn(*args: object, cwd: Path | None = None) -> Done:

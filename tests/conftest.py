@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed import vm
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,3 +36,13 @@ def tshark() -> str:
     if path is None:
         missing("tshark")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def virtual_machine() -> type[vm.VirtualMachine]:
+    """VirtualMachine, where this host can run one."""
+    try:
+        vm.require()
+    except vm.Missing as lack:
+        missing(str(lack))
+    return vm.VirtualMachine

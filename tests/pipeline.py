@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pydpdk.desk import Trading
 from pydpdk.engine import END, Engine
 from pydpdk.feed import Feed
 from pydpdk.limits import RiskConfig
-from pydpdk.replay import Lockstep, Trading
+from pydpdk.replay import Lockstep
 from pydpdk.risk import Risk
 from pydpdk.source import open_source
 from pydpdk.stage import EVENT, Stage
@@ -74,14 +75,15 @@ def replay(
         del result["latency_ns"]
         if look:
             look(engine)
+        traded = lockstep.desk.records if lockstep.desk else {"sent": [], "reports": []}
         return Outcome(
             result,
             engine.counters(),
             [f"{feed.books.hash():016x}" for feed in engine.feeds],
             [engine.source_error(i) for i in range(len(specs))],
             [source.problem() for source in sources],
-            b"".join(records.tobytes() for records in lockstep.records["sent"]),
-            b"".join(records.tobytes() for records in lockstep.records["reports"]),
+            b"".join(records.tobytes() for records in traded["sent"]),
+            b"".join(records.tobytes() for records in traded["reports"]),
             np.frombuffer(b"".join(batches), EVENT),
         )
 

@@ -11,9 +11,10 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine import END, Engine
 from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError
 from pydpdk.feed import Feed
+from pydpdk.gateway import join
 from pydpdk.gen import generate
 from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.replay import Lockstep, join
+from pydpdk.replay import Lockstep
 from pydpdk.ring import Reader
 from pydpdk.source import open_source
 

@@ -59,8 +59,8 @@ def test_net_pcap_delivers_exactly_the_frames(tmp_path: Path) -> None:
     assert [wirelen for _, wirelen, _ in frames] == [len(data) for data, _ in sent]
     assert [ts for _, _, ts in frames] == [round(at * 1e6) * 1000 for _, at in sent]
     assert (last, again) == (NO_DATA, NO_DATA)
-    nothing = dict.fromkeys(["missed", "no_mbuf", "errors", "oversize"], 0)
-    assert stats == {"received": len(sent), **nothing}
+    assert {name for name, value in stats.items() if value} == {"received"}
+    assert stats["received"] == len(sent)
 
 
 def test_net_pcap_cuts_nanoseconds_and_reads_pcapng(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ with open_source("af_packet:b0") as source:
     )
     assert got
     assert stats["received"] == 1000
-    assert stats["missed"] is None
+    assert stats["missed"] == 0
 
 
 def test_vlan_tags_stay_in_the_frame() -> None:

@@ -9,11 +9,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
+#include <unistd.h>
 
 /* Now and then gives the processor away halfway through a record, as an interrupt would. */
 static void pause_sometimes(void)
 {
-    static __thread uint32_t random = 1;
+    static __thread uint32_t random;
+    if (random == 0)    /* other pauses in each thread and each run */
+        random = (uint32_t)(uintptr_t)&random ^ (uint32_t)getpid() * 2654435761u;
     random = random * 1664525 + 1013904223;
     if (random >> 22 == 0)
         sched_yield();

@@ -1,0 +1,197 @@
+"""The live benchmarks carry what they say they carry. Nothing here looks at how long it took."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from pydpdk import eal
+from pydpdk._core import lib
+from pydpdk.bench import agents, data, latency, receive
+from pydpdk.bench.agents import Testpmd, Wires, Worker
+from pydpdk.bench.measure import Case, Series, percentiles
+from pydpdk.errors import HostError
+from testbed.net import missing
+from tests.port_child import ROOT
+
+pytestmark = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="needs two cores, one for whoever sends"
+)
+Measure = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> data.Market:
+    size = data.Size(messages=20_000, instruments=50, live_orders=2_000)
+    both, alone = data.session_files(tmp_path_factory.mktemp("bench"), size, lambda done: None)
+    return data.Market(size, both, alone, sorted(os.sched_getaffinity(0)))
+
+
+@pytest.fixture
+def measured(market: data.Market, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    """One round of a case, or the named skip of what this host lacks."""
+    monkeypatch.setattr(receive, "NULL_PACKETS", 5_000)
+    monkeypatch.setattr(latency, "SENDS", 60)
+
+    def measure(name: str) -> dict[str, Any]:
+        if not eal.version() and name != "receive-tpacket":
+            pytest.skip("pydpdk was built without DPDK")
+        if name.split("-")[1] not in ("null", "ring", "memif") and (lacking := missing()):
+            pytest.skip(f"needs {lacking}")
+        with (receive.cases() | latency.cases())[name](market) as case:
+            case.measure(1)
+        return case.result()
+
+    return measure
+
+
+def names(result: dict[str, Any], role: str) -> list[str]:
+    return [row["name"] for row in result["series"] if row["role"] == role]
+
+
+@pytest.mark.parametrize("kind", receive.KINDS)
+def test_receive_has_the_driver_the_source_and_the_pipeline(measured: Measure, kind: str) -> None:
+    result = measured(f"receive-{kind}")
+    pipeline = ["pipeline", "pipeline without its own work"] if kind != "null" else []
+    assert names(result, "ours") == ["source", *pipeline]
+    assert names(result, "floor") == ([] if kind == "tpacket" else ["driver alone"])
+    assert result["unit"] == "ns/packet"
+    assert result["facts"]["packets_a_round"] > 0
+    for row in result["series"]:
+        assert row["min"] > 0 or row["name"] == "pipeline without its own work"
+    assert receive.PEER in [*names(result, "peer"), *result["missing"]]
+
+
+def test_what_the_loop_counts_is_what_was_sent(market: data.Market) -> None:
+    """Over a looped wire nothing else can come and nothing is lost; polls are of whole bursts."""
+    if not eal.version():
+        pytest.skip("pydpdk was built without DPDK")
+    with Wires("ring", 1) as wires, Worker(wires, 1, market.cores[-1]) as worker:
+        worker.ask("open", spec="ring:")
+        worker.ask("engine", orders_max=1 << 14)
+        frames = worker.ask("load", path=str(market.alone))["frames"]
+        for what in (lib.BENCH_DRIVER, lib.BENCH_SOURCE, lib.BENCH_PIPELINE):
+            how: dict[str, Any] = {"what": what, "idle_ms": 200, "looped": True}
+            told = worker.ask("receive", wanted=frames, **how)
+            assert told["packets"] == frames
+            assert frames / 32 <= told["polls"] <= frames
+            assert (told["own_ns"] > 0) == (what == lib.BENCH_PIPELINE)
+            short = worker.ask("receive", wanted=0, **how)
+            assert (short["packets"], short["polls"]) == (0, 0)
+        silent = worker.ask("receive", what=lib.BENCH_SOURCE, wanted=1, idle_ms=20)
+        assert (silent["packets"], silent["polls"], silent["ns"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["memif", "veth"])
+def test_latency_has_every_driver_beside_the_sockets(measured: Measure, name: str) -> None:
+    if lacking := missing():
+        pytest.skip(f"needs {lacking}")
+    result = measured(f"latency-{name}")
+    assert names(result, "peer") == [latency.BLOCKING, latency.POLLED]
+    ours = [f"stage over {kind}" for kind in latency.DRIVERS[name]]
+    assert names(result, "ours") == ours, result["missing"]
+    for row in result["series"]:
+        sent, due = row["percentiles"]["since sent"], row["percentiles"]["since due"]
+        assert 0 < sent["count"] == due["count"] <= 60 - latency.WARM  # without the first round
+        assert 0 < sent["p50"] <= sent["p90"] <= sent["p99"] <= sent["p99.9"] <= sent["max"]
+        assert due["p50"] >= sent["p50"]
+        assert due["max"] >= sent["max"]
+        assert row["min"] == sent["p50"]
+        assert due["max"] < 60e9  # stamps of this round: nothing takes a minute
+    assert result["facts"]["lost"] == 0
+    assert result["facts"]["engine_preempted"] >= 0
+    shared = len(os.sched_getaffinity(0)) == 2
+    assert ("unreliable" in result["facts"]) == shared
+
+
+def test_all_that_is_sent_comes_through_in_order(market: data.Market) -> None:
+    """The stage's own answer: each add once, seen after it was sent, times only grow."""
+    if not eal.version():
+        pytest.skip("pydpdk was built without DPDK")
+    with ExitStack() as stack:
+        way = latency._Stage(stack, "memif", latency._cores(market.cores))
+        samples: dict[str, list[float]] = {}
+        for _ in range(2):
+            way.turn(50, samples)
+        assert way.lost == 0
+        assert way.sequence == 4 + 2 * 50
+        assert len(samples["since sent"]) == 2 * (50 - latency.WARM)
+
+
+def test_one_core_is_a_named_skip(market: data.Market) -> None:
+    alone = data.Market(market.size, market.both, market.alone, market.cores[-1:])
+    for name, case in (receive.cases() | latency.cases()).items():
+        with pytest.raises(HostError, match=r"two cores|without DPDK"), case(alone):
+            pytest.fail(name)
+
+
+def test_testpmd_is_named_when_it_is_missing(
+    market: data.Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not eal.version():
+        pytest.skip("pydpdk was built without DPDK")
+    monkeypatch.setattr(agents, "TESTPMD", ("no-such-program",))
+    with receive.receive(market, "null") as case:
+        assert case.missing[receive.PEER] == agents.MISSING
+        assert case.series[-1].against == "driver alone"
+
+
+def test_testpmd_that_cannot_start_says_why(market: data.Market) -> None:
+    if agents.which() is None:
+        pytest.skip(agents.MISSING)
+    with Wires("null", 1) as wires, pytest.raises(HostError, match="testpmd ended"):
+        Testpmd(wires, "net_nonsense0", market.cores)
+
+
+def test_a_worker_that_fails_says_why(market: data.Market) -> None:
+    with Wires("null", 1) as wires, Worker(wires, 1, market.cores[0]) as worker:
+        with pytest.raises(HostError, match="is no source"):
+            worker.ask("open", spec="nothing:here")
+        with pytest.raises(HostError, match=r"ended with 1: .*no_such_thing"):
+            worker.ask("no_such_thing")
+
+
+def test_nothing_is_left_behind(market: data.Market) -> None:
+    if not eal.version():
+        pytest.skip("pydpdk was built without DPDK")
+    with receive.receive(market, "memif"):
+        pass
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes()
+            cwd = os.readlink(process.parent / "cwd")
+        except OSError:
+            continue
+        ppid = (process.parent / "stat").read_text().rsplit(")")[1].split()[1]
+        ours = cwd == str(ROOT) and int(ppid) == os.getpid()
+        assert not (ours and b"pydpdk.bench.agent" in line)
+
+
+def test_samples_of_the_first_round_do_not_count() -> None:
+    samples: dict[str, list[float]] = {}
+    figures = iter([1.0, 2.0, 3.0])
+
+    def run() -> float:
+        figure = next(figures)
+        samples.setdefault("way", []).extend([figure, figure * 10])
+        return figure
+
+    case = Case("c", "thing", [Series("a", "ours", run, samples=samples)], missing={"b": "no b"})
+    case.measure(2)
+    row = case.result()["series"][0]
+    assert row["percentiles"]["way"]["count"] == 4
+    assert row["percentiles"]["way"]["p50"] == median([2.0, 20.0, 3.0, 30.0])
+    assert case.result()["missing"] == {"b": "no b"}
+
+
+def test_percentiles_are_of_all_figures() -> None:
+    told = percentiles([float(i) for i in range(1001)])
+    assert told == pytest.approx(
+        {"count": 1001, "p50": 500, "p90": 900, "p99": 990, "p99.9": 999, "max": 1000}
+    )

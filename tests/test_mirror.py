@@ -1,0 +1,129 @@
+"""Books rebuilt from records in the core equal the engine's own, and say when they cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pydpdk._core import lib
+from pydpdk.engine import Engine
+from pydpdk.errors import DataError
+from pydpdk.feed import Feed
+from pydpdk.gen import generate
+from pydpdk.lines import LINE_A, LINE_B
+from pydpdk.mirror import Mirror
+from pydpdk.record import EVENT
+from pydpdk.replay import Lockstep
+from pydpdk.source import open_source
+from tests.hostile_run import all_vectors, feed_of, write
+from tests.pipeline import SMALL, found_feed, replay
+
+FEED = Feed.parse(
+    "itch50@" + ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B)), **SMALL
+)
+LEVEL = ["price", "size", "orders"]
+TOP = ["symbol", "bid", "ask", "bid_size", "ask_size", "orders"]
+
+
+def equal(mirror: Mirror, feed: Any) -> None:
+    """Levels, tops and symbols of every book that is not in doubt; no doubt that is not true."""
+    mine, true = mirror.books.instruments, feed.books.instruments
+    suspect = (true["epoch"] != feed.gaps) | (true["state"] & lib.BOOK_BROKEN != 0)
+    assert ((mine[TOP] == true[TOP]) | suspect).all()
+    mistrusted = (mine["epoch"] != mirror.gaps[0]) | (mine["state"] & lib.BOOK_BROKEN != 0)
+    seen = true["state"] & lib.BOOK_SEEN != 0
+    assert not (mistrusted & ~suspect & seen).any()
+    if not (suspect & seen).any():
+        assert mirror.books.hash() == feed.books.hash()
+    for i in np.flatnonzero(seen & ~suspect)[:5].tolist():
+        for one, other in zip(mirror.books.depth(i), feed.books.depth(i), strict=True):
+            assert one[LEVEL].tolist() == other[LEVEL].tolist()
+
+
+@pytest.mark.parametrize("faults", [{}, {"loss": 0.1, "dup": 0.05, "reorder": 0.05}])
+def test_it_follows_a_session_batch_by_batch(tmp_path: Path, faults: dict[str, float]) -> None:
+    path = tmp_path / "day.pcap"
+    generate(path, messages=20_000, instruments=30, seed=4, **faults)
+    with (
+        Engine([open_source(f"pcap:{path}")], [FEED], batch_us=20_000) as engine,
+        Mirror(FEED) as mirror,
+        Lockstep(engine, on_events=mirror.apply) as lockstep,
+    ):
+        (feed,), batches = engine.feeds, 0
+        while lockstep.cycle():
+            equal(mirror, feed)
+            assert mirror.gaps[0] == feed.gaps
+            batches += 1
+        assert batches > 10
+        assert feed.suspect is bool(faults)
+        assert mirror.stats["refused"] == 0
+
+
+def test_it_follows_every_hostile_vector(tmp_path: Path) -> None:
+    for vector in all_vectors():
+        feed = feed_of(vector)
+        try:
+            open_source(f"pcap:{write(vector, tmp_path)}").close()
+        except DataError:
+            continue  # not a capture at all
+        with (
+            Engine([open_source(f"pcap:{write(vector, tmp_path)}")], [feed]) as engine,
+            Mirror(feed) as mirror,
+            Lockstep(engine, on_events=mirror.apply) as lockstep,
+        ):
+            while lockstep.cycle():
+                pass
+            equal(mirror, engine.feeds[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("iex/iex_tops16_20170710_a.pcapng.gz", "tops16"),
+     ("iex/iex_deep10_20170425_s01-07.pcap.gz", "deep10")],
+)  # fmt: skip
+def test_it_follows_recorded_sessions(data: Path, name: str, protocol: str) -> None:
+    path = data / name
+    feed = found_feed(path, protocol)
+    with (
+        Engine([open_source(f"pcap:{path}")], [feed]) as engine,
+        Mirror(feed) as mirror,
+        Lockstep(engine, on_events=mirror.apply) as lockstep,
+    ):
+        while lockstep.cycle():
+            pass
+        equal(mirror, engine.feeds[0])
+        assert mirror.stats["refused"] == 0
+
+
+def test_missing_records_make_every_book_suspect_until_a_session(tmp_path: Path) -> None:
+    path = tmp_path / "day.pcap"
+    generate(path, messages=4_000, instruments=5, seed=4)
+    events = replay(path, [FEED]).events
+    with Mirror(FEED) as mirror:
+        mirror.apply(events[:3000])
+        assert not (mirror.books.instruments["state"] & lib.BOOK_BROKEN).any()
+        mirror.apply(events[3100:], lost=100)
+        states = mirror.books.instruments["state"]
+        assert (states[1:6] & lib.BOOK_BROKEN).all()
+        assert mirror.stats["breaks"] == 1
+        mirror.apply(events)
+        assert not (mirror.books.instruments["state"] & lib.BOOK_BROKEN).any()
+        assert mirror.stats["refused"] == 0
+
+
+def test_a_restarted_engine_begins_with_empty_suspect_books(tmp_path: Path) -> None:
+    path = tmp_path / "day.pcap"
+    generate(path, messages=4_000, instruments=5, seed=4)
+    events = replay(path, [FEED]).events
+    restart = np.zeros(1, EVENT)
+    restart["kind"], restart["order_id"] = lib.EVENT_ENGINE, 2
+    restart["aux"] = lib.ENGINE_DIED
+    with Mirror(FEED) as mirror:
+        mirror.apply(events[:2000])
+        mirror.apply(restart)
+        assert mirror.books.orders == 0
+        assert mirror.gaps[0] == 1
+        assert mirror.stats["breaks"] == 1
