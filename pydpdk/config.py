@@ -62,6 +62,7 @@ class Stage:
     strategy: str
     core: int | None
     limits: RiskConfig
+    params: tuple[str, ...] = ()  # "name=value", as load_strategy takes them
     policy: str = "skip"  # skip, block
     on_error: str = "freeze"  # freeze, restart
     cpu: int | None = None  # CPU of its process; None: not pinned
@@ -147,6 +148,15 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _params(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, dict) or not all(
+        name.isidentifier() and isinstance(entry, (bool, int, float, str))
+        for name, entry in value.items()
+    ):
+        raise ValueError("must be a table of names with a number, a string, true or false each")
+    return tuple(f"{name}={entry}" for name, entry in value.items())
+
+
 def _core(value: Any) -> int:
     have = config_file.cpus()
     if isinstance(value, bool) or not isinstance(value, int) or value not in have:
@@ -223,6 +233,7 @@ FEED: dict[str, Check] = {
 }
 STAGE: dict[str, Check] = {
     "strategy": _text,
+    "params": _params,
     "core": _core,
     "limits": lambda value: value,
     "policy": _one_of("skip", "block"),
@@ -444,6 +455,7 @@ compare = true                  # a message that came on both lines is compared
 
 [[stages]]                      # any number
 strategy = "apps/spread.py:Spread"      # required: file.py:Class, from where this file lies
+params = { size = 100 }         # arguments of its constructor; no default
 core = 0                        # reads the ring of that receive core; absent: of the first feed's
 policy = "skip"                 # skip: never slows the engine down; block: never loses a record
 on_error = "freeze"             # a strategy that raised: freeze, restart

@@ -30,12 +30,11 @@ from pydpdk.record import EVENT, Events
 from pydpdk.ring import Reader
 from pydpdk.risk import Risk
 from pydpdk.stage import StageError, load_strategy
-from pydpdk.utc import Utc
+from pydpdk.utc import ClockDomainError, Utc, same_domain
 
 WAIT_S = 0.2
 STATUS_S = 0.5
 BATCH_MAX = 4096
-SAME_HOST_UTC = {"tsc", "host", "kernel", "hardware"}  # all mapped to this host's UTC
 
 
 class Batches:
@@ -98,7 +97,7 @@ class Trader:
         self.first = self.reader.position
         by_name = {plan.feed.name: plan.feed for plan in config.feeds}
         risk = self._stack.enter_context(Risk(self.plan.limits, feeds=len(feeds)))
-        trading = Trading(load_strategy(self.plan.strategy), risk)
+        trading = Trading(load_strategy(self.plan.strategy, self.plan.params), risk)
         self.desk = self._stack.enter_context(Desk(trading))
         self.mirrors = []
         for number, name in enumerate(feeds):
@@ -106,6 +105,11 @@ class Trader:
             self.desk.attach(number, mirror.books, mirror.gaps)
             self.mirrors.append(mirror)
         self.hists = {name: new_hist() for name in ("wire_to_stage", "batch")}
+        self.refused: dict[str, str] = {}  # latencies that cannot be told, and why
+        try:
+            same_domain(self.reader.clock, "tsc")
+        except ClockDomainError as error:
+            self.refused["wire_to_stage"] = str(error)
         self.error = ""
         self._due = 0.0  # of the next status
 
@@ -130,7 +134,7 @@ class Trader:
 
     def _on_batch(self, batch: Events, now: int, say: Any) -> None:
         begun = time.perf_counter_ns()
-        if self.reader.clock in SAME_HOST_UTC:
+        if not self.refused:
             lib.hist_add(self.hists["wire_to_stage"], max(self.clock.now() - now, 0), 1)
         for mirror in self.mirrors:
             mirror.apply(batch)
@@ -151,6 +155,7 @@ class Trader:
         return {
             "pid": os.getpid(),
             "strategy": self.plan.strategy,
+            "params": list(self.plan.params),
             "first": self.first,
             "read": self.batches.read,
             "lost": self.reader.lost,
@@ -166,6 +171,7 @@ class Trader:
             "mirror": [mirror.stats for mirror in self.mirrors],
             "books": [f"{mirror.books.hash():016x}" for mirror in self.mirrors],
             "clock": self.reader.clock,
+            "latency_refused": self.refused,
             "latency_ns": {
                 name: percentiles(hist)
                 for name, hist in (self.hists | self.desk.hists).items()

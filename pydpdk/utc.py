@@ -11,6 +11,24 @@ from pydpdk._core import ffi, lib
 from pydpdk.errors import HostError, PydpdkError, check
 
 UNKNOWN = 2**64 - 1
+HOST_UTC = ("tsc", "host", "kernel", "hardware")  # domains of stamps mapped to this host's UTC
+
+
+class ClockDomainError(PydpdkError):
+    """A difference of two stamps whose clocks have nothing to do with each other."""
+
+
+def same_domain(earlier: str, later: str) -> None:
+    """ClockDomainError unless a latency may be told from a stamp of one to one of the other.
+
+    Domains as a ring's header names them: those of this host's UTC go together, "capture" (stamps
+    made elsewhere, at another time) only with itself.
+    """
+    if earlier != later and not {earlier, later} <= set(HOST_UTC):
+        raise ClockDomainError(
+            f"no latency from a stamp of clock {earlier!r} to one of {later!r}: "
+            f"only {', '.join(HOST_UTC)} go together"
+        )
 
 
 class State(NamedTuple):

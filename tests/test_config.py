@@ -70,6 +70,7 @@ def test_the_example_is_whole(folder: Path) -> None:
     assert [s.name for s in found.sources] == ["a", "b"]
     (stage,) = found.stages
     assert stage.strategy == f"{folder}/apps/spread.py:Spread"
+    assert stage.params == ("size=100",)
     assert stage.limits.account.rate_max == 500
     assert stage.limits.default.order_value_max == 100_000 * CURRENCY
     assert (found.feeds[0].core, stage.core, stage.cpu) == (0, 0, 1)
@@ -205,6 +206,7 @@ BROKEN: list[tuple[str, str, int, str]] = [
     ("apps/spread.py:Spread", "bad.py:Spread", 13, "bad.py, line 2"),
     ('Spread"\n', 'Spread"\npolicy = "wait"\n', 14, "must be skip or block"),
     ('Spread"\n', 'Spread"\non_error = "ignore"\n', 14, "must be freeze or restart"),
+    ('Spread"\n', 'Spread"\nparams = { size = [1] }\n', 14, "must be a table of names"),
     ('Spread"\n', 'Spread"\ncpu = -1\n', 14, "stages[0].cpu: -1: must be a CPU"),
     ('Spread"\n', 'Spread"\ncore = 1\n', 14, "no feed is received there; cores: none"),
     ('Spread"\n', 'Spread"\nlimits = 5\n', 14, "must be a table, or the name of a file"),

@@ -14,7 +14,11 @@ from pydpdk.gen import generate
 from tests.command import ROOT
 from tests.live_run import LiveRun, config, leftovers, stage
 
-SPREAD = f"{ROOT}/apps/spread.py:Spread"
+APPS = {
+    "spread.py:Spread": "size = 50",
+    "momentum.py:Momentum": "",
+    "market_maker.py:MarketMaker": "instrument = 3, size = 30",
+}
 DEVICES = ["af_packet", "tpacket", "af_xdp"]
 
 
@@ -25,10 +29,18 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def replayed(path: Path, tmp_path: Path, name: str, strategy: str = SPREAD) -> dict:
+def stages(policy: str) -> str:
+    """The strategies of the spine, each in a process of its own."""
+    return "\n".join(
+        stage(f"{ROOT}/apps/{name}", f'policy = "{policy}"\nparams = {{ {params} }}')
+        for name, params in APPS.items()
+    )
+
+
+def replayed(path: Path, tmp_path: Path, name: str) -> dict:
     """The record of the same configuration over a capture."""
     spec = config(tmp_path / f"{name}.toml", f"pcap:{path}", name=f"{name}-{os.getpid()}",
-                  rest=stage(strategy, 'policy = "block"'))  # fmt: skip
+                  rest=stages("block"))  # fmt: skip
     with LiveRun(spec) as run:
         return run.end()
 
@@ -40,7 +52,7 @@ def test_a_live_run_gives_the_books_and_orders_of_its_recording(
     """One string changes: the interface, then the flight recorder's dump of it."""
     wire = pydpdk_wire
     spec = config(tmp_path / "live.toml", f"{kind}:{wire.b.name}", source="flight_mb = 64",
-                  rest=stage(SPREAD, 'policy = "skip"'))  # fmt: skip
+                  rest=stages("skip"))  # fmt: skip
     with LiveRun(spec, "--flights", str(tmp_path), namespace=wire.b.namespace) as run:
         run.ready()
         ledger = pydpdk_feeder(day, pps=20_000)
@@ -50,16 +62,21 @@ def test_a_live_run_gives_the_books_and_orders_of_its_recording(
         record = run.stop()
     assert run.process.returncode == 0, run.log
     assert record["unexplained"] == 0
-    loop, (trader,) = record["engine"]["loops"][0], record["stages"]
+    loop, traders = record["engine"]["loops"][0], record["stages"]
     assert loop["sequence"][0]["lost"] == 0
-    assert trader["lost"] == 0
-    assert trader["orders"]["sent"] > 100
-    assert trader["books"] == [loop["books"]["hash"]]
+    assert len(traders) == len(APPS)
+    for trader in traders:
+        assert trader["lost"] == 0
+        assert trader["orders"]["sent"] > 20, trader["strategy"]
+        assert trader["books"] == [loop["books"]["hash"]]
     (dump,) = record["dumps"]
     again = replayed(Path(dump), tmp_path, "again")
     assert again["unexplained"] == 0
     assert again["engine"]["loops"][0]["books"] == loop["books"]
-    assert again["stages"][0]["orders"] == trader["orders"]
+    for trader, second in zip(traders, again["stages"], strict=True):
+        assert second["orders"] == trader["orders"], trader["strategy"]
+        assert second["latency_refused"].keys() == {"wire_to_stage"}
+        assert "wire_to_stage" in trader["latency_ns"].keys() - second["latency_ns"].keys()
     assert leftovers(run.name) == []
 
 

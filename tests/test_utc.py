@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from pydpdk._core import lib
 from pydpdk.errors import PydpdkError
-from pydpdk.utc import UNKNOWN, HostClock, State, Utc, host_clock
+from pydpdk.utc import (
+    HOST_UTC,
+    UNKNOWN,
+    ClockDomainError,
+    HostClock,
+    State,
+    Utc,
+    host_clock,
+    same_domain,
+)
 from tests.test_ring_model import TSAN, WARNINGS, need, run
 
 ROOT = Path(__file__).parent.parent
@@ -262,3 +271,13 @@ def test_thread_sanitizer_finds_nothing(tmp_path):
 def test_without_the_second_look_they_would(tmp_path):
     code, said = stress(tmp_path, 2_000_000, "-O2", "-DUTC_VALIDATE=0", tries=10)
     assert (code, "violation" in said) == (1, True)
+
+
+@pytest.mark.parametrize("live", HOST_UTC)
+def test_a_capture_s_stamps_have_no_latency_to_a_live_clock(live: str) -> None:
+    for earlier, later in [("capture", live), (live, "capture"), ("", live)]:
+        with pytest.raises(ClockDomainError, match=f"from a stamp of clock '{earlier}'"):
+            same_domain(earlier, later)
+    same_domain("capture", "capture")
+    for other in HOST_UTC:
+        same_domain(live, other)
