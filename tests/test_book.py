@@ -221,7 +221,7 @@ BATCHES = st.lists(
 
 
 @given(BATCHES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_was_fetched_is_only_a_hint(batches):
     with Books.create(16, 64, seed=3) as books:
         both = Fetched(books)
