@@ -14,6 +14,7 @@ from pydpdk.errors import PydpdkError, UsageError, check
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.feedview import FeedView
 from pydpdk.flight import Flight
+from pydpdk.hist import Hist
 from pydpdk.ring import Ring
 from pydpdk.running import AGAIN as AGAIN
 from pydpdk.running import END as END
@@ -26,7 +27,7 @@ CHECKSUMS = {
     "auto": lib.CHECKSUM_AUTO,
     "verify": lib.CHECKSUM_VERIFY,
 }
-STAGES = ("receive", "arbitrate", "decode")
+STAGES = ("receive", "arbitrate", "decode", "stall")
 
 
 @dataclass(frozen=True)
@@ -220,14 +221,10 @@ class Engine:
                 total[name] += value
         return total
 
-    def times(self) -> dict[str, Any]:
-        """The ``struct hist *`` of each C stage: ns per packet, per message for decode."""
+    def times(self) -> dict[str, Hist]:
+        """Of each field of ``struct engine_times`` (csrc/engine.h), as it is counted."""
         times = lib.engine_times(self.pointer)
-        return {name: ffi.addressof(times, name) for name in STAGES}
-
-    def stalls(self) -> Any:
-        """``struct hist *`` of times that a live loop did not run for STALL_NS: ns."""
-        return ffi.addressof(lib.engine_times(self.pointer), "stall")
+        return {name: Hist(ffi.addressof(times, name)) for name in STAGES}
 
     def source_error(self, index: int) -> int:
         """0 while source ``index`` runs, END when it ended clean, else what broke it."""
@@ -292,18 +289,3 @@ def _check_feeds(feeds: Sequence[Feed]) -> None:
             if line in taken:
                 raise UsageError(f"feed {feed}: {line} is a line already; each is named once")
             taken.add(line)
-
-
-def percentiles(hist: Any) -> dict[str, int]:
-    """Count and percentiles (ns) of a ``struct hist *``."""
-    wanted = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-    return {
-        "count": hist.count,
-        **{name: int(lib.hist_percentile(hist, p)) for name, p in wanted.items()},
-        "max": hist.max,
-    }
-
-
-def new_hist() -> Any:
-    """An empty ``struct hist``."""
-    return ffi.new("struct hist *")

@@ -26,7 +26,7 @@ from pydpdk import config as configuration
 from pydpdk import counters, rights
 from pydpdk._core import lib
 from pydpdk.account import added, books_result, feed_result, unexplained
-from pydpdk.engine import STAGES, Engine, Live, percentiles
+from pydpdk.engine import Engine, Live
 from pydpdk.errors import CoreError, HostError, PydpdkError, check
 from pydpdk.feed import midnight_ns
 from pydpdk.flight import Flight
@@ -227,7 +227,7 @@ class EngineProcess:
                 "lost": stats.lost,
                 "readers": [reader._asdict() for reader in stats.readers],
             },
-            "stall_max_ns": int(engine.stalls().max),
+            "stall_max_ns": engine.times()["stall"].max,
         }
 
     def _port(self, way: Way, source: Any) -> dict[str, Any]:
@@ -269,7 +269,6 @@ class EngineProcess:
         totals = engine.counters()
         feeds = [feed_result(feed) for feed in engine.feeds]
         sessions = [session for feed in feeds for session in feed["sequence"]]
-        hists = engine.times() | {"stall": engine.stalls()}
         return {
             **status,
             "frames": {
@@ -282,7 +281,7 @@ class EngineProcess:
             "books": books_result(engine) if sessions else None,
             "answers": [answerer.stats() for answerer in loop.answerers],
             "latency_ns": {
-                name: percentiles(hists[name]) for name in (*STAGES, "stall") if hists[name].count
+                name: hist.percentiles() for name, hist in engine.times().items() if hist.count
             },
             "reliable": totals["stalls"] == 0,
             "problems": [f"{s.spec}: {s.problem()}" for s in engine.sources if s.problem()]

@@ -20,9 +20,9 @@ import numpy as np
 from pydpdk import config as configuration
 from pydpdk._core import lib
 from pydpdk.desk import Desk, Trading
-from pydpdk.engine import new_hist, percentiles
 from pydpdk.errors import PydpdkError
 from pydpdk.gateway import join
+from pydpdk.hist import Hist
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.live import Speaker
 from pydpdk.mirror import Mirror
@@ -104,7 +104,7 @@ class Trader:
             mirror = self._stack.enter_context(Mirror(by_name[name], number))
             self.desk.attach(number, mirror.books, mirror.gaps)
             self.mirrors.append(mirror)
-        self.hists = {name: new_hist() for name in ("wire_to_stage", "batch")}
+        self.times = {name: Hist() for name in ("wire_to_stage", "batch")}
         self.refused: dict[str, str] = {}  # latencies that cannot be told, and why
         try:
             same_domain(self.reader.clock, "tsc")
@@ -135,7 +135,7 @@ class Trader:
     def _on_batch(self, batch: Events, now: int, say: Any) -> None:
         begun = time.perf_counter_ns()
         if not self.refused:
-            lib.hist_add(self.hists["wire_to_stage"], max(self.clock.now() - now, 0), 1)
+            self.times["wire_to_stage"].add(max(self.clock.now() - now, 0))
         for mirror in self.mirrors:
             mirror.apply(batch)
         if self.error:
@@ -147,7 +147,7 @@ class Trader:
             say("raised", error=str(error), traceback=error.traceback, now=now)
             if self.plan.on_error == "restart":
                 raise
-        lib.hist_add(self.hists["batch"], time.perf_counter_ns() - begun, 1)
+        self.times["batch"].add(time.perf_counter_ns() - begun)
 
     def status(self) -> dict[str, Any]:
         """What can be said at any time."""
@@ -173,8 +173,8 @@ class Trader:
             "clock": self.reader.clock,
             "latency_refused": self.refused,
             "latency_ns": {
-                name: percentiles(hist)
-                for name, hist in (self.hists | self.desk.hists).items()
+                name: hist.percentiles()
+                for name, hist in (self.times | self.desk.times).items()
                 if hist.count
             },
         }
