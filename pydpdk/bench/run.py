@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, receive, rings, stages, wire
+from pydpdk.bench import books, data, host, latency, receive, recording, rings, stages, wire
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -23,6 +23,8 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "path": books.path,
     "stage": stages.stage,
     "memory": books.memory,
+    "record": recording.record,
+    "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
 }
