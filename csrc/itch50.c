@@ -1,4 +1,5 @@
 #include "protocols.h"
+#include "sample.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -77,14 +78,17 @@ static void emit_plain(struct decoder *decoder, struct event *event)
 /* ---- orders ---- */
 
 /* 0, or the counter that says why not. */
-static int add_order(struct books *books, uint32_t instrument, uint8_t side, uint64_t id, be32 shares, px4be price)
+static int add_order(struct decoder *decoder, uint32_t instrument, uint8_t side, uint64_t id, be32 shares, px4be price)
 {
     int64_t px = rd_px4be(price);
     if (side == SIDE_NONE)
         return COUNT_book_bad_side;
     if (px == 0 || px > (int64_t)ITCH50_PRICE_MAX * 100000)
         return COUNT_book_bad_price;
-    return book_add(books, instrument, side, id, px, rd_be32(shares));
+    uint64_t begun = sample_begin(decoder);
+    int code = book_add(decoder->books, instrument, side, id, px, rd_be32(shares));
+    sample_book(decoder, begun, 1);
+    return code;
 }
 
 static void add(struct decoder *decoder, const struct message *message)
@@ -96,7 +100,7 @@ static void add(struct decoder *decoder, const struct message *message)
     event.side = side_of(m->side);
     event.price = rd_px4be(m->price);
     event.size = rd_be32(m->shares);
-    int code = add_order(decoder->books, event.instrument_id, event.side, event.order_id, m->shares, m->price);
+    int code = add_order(decoder, event.instrument_id, event.side, event.order_id, m->shares, m->price);
     if (code)
         book_failed(decoder, book, code);
     emit_order(decoder, book, &event);
@@ -130,7 +134,9 @@ static void reduce(struct decoder *decoder, const struct message *message, uint8
     struct book_change change;
     event.order_id = rd_be64(m->order_reference);
     event.size = rd_be32(m->shares);
+    uint64_t begun = sample_begin(decoder);
     int code = book_reduce(decoder->books, event.order_id, event.size, &change);
+    sample_book(decoder, begun, 1);
     struct book *book = changed(decoder, &event, &change, code);
     if (kind == EVENT_EXECUTE)
         event.aux = (uint32_t)rd_be64(AS(order_executed, message)->match_number);
@@ -142,12 +148,20 @@ static void reduce(struct decoder *decoder, const struct message *message, uint8
     emit_order(decoder, book, &event);
 }
 
+static int delete_order(struct decoder *decoder, uint64_t id, struct book_change *change)
+{
+    uint64_t begun = sample_begin(decoder);
+    int code = book_delete(decoder->books, id, change);
+    sample_book(decoder, begun, 1);
+    return code;
+}
+
 static void delete(struct decoder *decoder, const struct message *message)
 {
     struct event event = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
     event.order_id = rd_be64(AS(order_delete, message)->order_reference);
-    int code = book_delete(decoder->books, event.order_id, &change);
+    int code = delete_order(decoder, event.order_id, &change);
     emit_order(decoder, changed(decoder, &event, &change, code), &event);
 }
 
@@ -158,7 +172,7 @@ static void replace(struct decoder *decoder, const struct message *message)
     struct event old = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
     old.order_id = rd_be64(m->order_reference);
-    int code = book_delete(decoder->books, old.order_id, &change);
+    int code = delete_order(decoder, old.order_id, &change);
     struct book *book = changed(decoder, &old, &change, code);
 
     struct event new = old;
@@ -167,7 +181,7 @@ static void replace(struct decoder *decoder, const struct message *message)
     new.price = rd_px4be(m->price);
     new.size = rd_be32(m->shares);
     if (!code)
-        code = add_order(decoder->books, old.instrument_id, old.side, new.order_id, m->shares, m->price);
+        code = add_order(decoder, old.instrument_id, old.side, new.order_id, m->shares, m->price);
     if (code && code != COUNT_book_unknown_order)
         book_failed(decoder, book, code);
     old.flags = FLAG_REPLACE | book_flags(decoder, book);
@@ -390,6 +404,7 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
     for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++)
         if (is_add(messages[n].data[0]) || is_change(messages[n].data[0]))
             book_prefetch(decoder->books, locate_of(&messages[n]), order_of(&messages[n]));
+    uint64_t begun = sample_begin(decoder);
     for (unsigned i = 0; i < n; i++)
         if (is_add(messages[i].data[0]))
             prefetch_side(decoder, &messages[i]);
@@ -400,6 +415,7 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
     for (unsigned i = 0; i < n; i++)
         if (is_add(messages[i].data[0]))
             prefetch_tail(decoder, &messages[i]);
+    sample_book(decoder, begun, 0);
     for (unsigned i = 0; i < n; i++)
         apply(decoder, &messages[i]);
     if (n < count)

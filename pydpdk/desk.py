@@ -26,6 +26,7 @@ from pydpdk.stage import Runner, Stage
 
 KINDS_MAX = 256
 WORDS, TIMES = 8, 3  # of a record; of its stamp and its two times
+DESK_TIMES = ("stage", "risk", "send", "tick_to_trade")
 NAMES = {
     "sent": lib.EVENT_ORDER_NEW,
     "cancels": lib.EVENT_ORDER_CANCEL,
@@ -47,13 +48,18 @@ class Trading:
 
 
 class Desk:
-    """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted."""
+    """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
-    def __init__(self, trading: Trading, *, keep: bool = False) -> None:
+    ``times``: where to count stage, risk, send and tick_to_trade (pydpdk/times.py).
+    """
+
+    def __init__(
+        self, trading: Trading, *, keep: bool = False, times: dict[str, Hist] | None = None
+    ) -> None:
         self.risk = trading.risk
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
-        self.times = {name: Hist() for name in ("stage", "risk", "send", "tick_to_trade")}
+        self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
         self._rejected = np.zeros(lib.REJECT_END, np.int64)
@@ -71,7 +77,7 @@ class Desk:
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int) -> None:
-        """One batch at record time ``now``; ``begun``: time.perf_counter_ns() of its start."""
+        """One batch at record time ``now``; ``begun``: its tick's time on perf_counter_ns()."""
         self._gateway.market(events)
         self.risk.on_market(events)
         reports = self.take_reports()

@@ -175,7 +175,11 @@ class Lockstep:
         return out
 
     def _latency(self) -> dict[str, dict[str, int]]:
+        return {name: hist.percentiles() for name, hist in self.times().items()}
+
+    def times(self) -> dict[str, Hist]:
+        """Those of pydpdk/times.py that have counted anything."""
         hists = self.engine.times() | {"read": self.read_times}
         if self.desk:
             hists |= self.desk.times
-        return {name: hist.percentiles() for name, hist in hists.items() if hist.count}
+        return {name: hist for name, hist in hists.items() if hist.count}
