@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, receive, rings, stages, wire
+from pydpdk.bench import books, data, host, latency, limits, receive, rings, stages, wire
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
+    "limits": limits.limits,
     "capture": wire.capture,
     "frame": wire.frame,
     "arbiter": wire.arbiter,
