@@ -83,6 +83,18 @@ def frame_parsers(packets: Any, count: int) -> dict[str, Work]:
     return {"dpkt (Python)": lambda: _drain(map(dpkt.ethernet.Ethernet, frames))}
 
 
+# ---- histograms ----
+
+
+def recorders(values: list[int]) -> dict[str, Work]:
+    """Histograms that count each value."""
+    hdr = _module("hdrh.histogram")
+    if hdr is None:
+        return {}
+    histogram = hdr.HdrHistogram(1, 2**40 - 1, 2)
+    return {"hdrhistogram (Python)": lambda: _drain(map(histogram.record_value, values))}
+
+
 # ---- ITCH 5.0 messages ----
 
 

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, limits, receive, rings, stages, wire
+from pydpdk.bench import (
+    books, data, host, latency, limits, receive, recording, rings, stages, wire,
+)  # fmt: skip
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -24,6 +26,8 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "path": books.path,
     "stage": stages.stage,
     "memory": books.memory,
+    "record": recording.record,
+    "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
 }
