@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, receive, recording, rings, stages, wire
+from pydpdk.bench import (
+    books, data, host, latency, limits, receive, recording, rings, stages, wire,
+)  # fmt: skip
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
+    "limits": limits.limits,
     "capture": wire.capture,
     "frame": wire.frame,
     "arbiter": wire.arbiter,
