@@ -179,7 +179,8 @@ def memory(market: Market) -> Iterator[Case]:
             pass
         books = engine.feeds[0].books
         fixed = lib.BOOK_INSTRUMENTS_MAX * dtype("book").itemsize
-        levels = int(lib.books_levels_room(books.pointer)) * dtype("level").itemsize
+        level = dtype("level").itemsize + dtype("level")["price"].itemsize  # its price twice
+        levels = int(lib.books_levels_room(books.pointer)) * level
         per_order = (books.memory - fixed - levels) / feed.orders_max
         facts = {
             "reserved_bytes": books.memory,

@@ -53,7 +53,7 @@ def command(
     pydpdk run --example > live.toml      a commented configuration
     pydpdk run live.toml --check          is it right?
     pydpdk run live.toml --json           the run's record at its end
-    pydpdk run live.toml --hlog day.hlog  stage times for the tools of HdrHistogram
+    pydpdk run live.toml --hlog day.hlog   stage times for the tools of HdrHistogram
     """
     if example:
         click.echo(configuration.example(), nl=False)
