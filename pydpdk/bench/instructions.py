@@ -2,9 +2,10 @@
 
 The core without DPDK and tests/c/instructions.c, built with the core's own flags, run under
 callgrind over small sessions generated from a fixed seed. A part is counted alone, its input
-already made. The same compiler gives the same counts on any host; another compiler gives others,
-so a baseline names its own. Counts say nothing of caches: two builds with equal counts may differ
-in time, but a count that rose is work that was added.
+already made. The same code and compiler on one host give the same counts every time; another
+compiler gives others, so a baseline names its own, and another libc may, where its memcpy is
+called. Counts say nothing of caches: a prefetch costs instructions and saves time, so a count that
+rose is work that was added, not proof that it got slower.
 """
 
 from __future__ import annotations

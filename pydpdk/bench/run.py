@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pydpdk.bench import (
-    books, data, host, latency, limits, receive, recording, rings, stages, wire,
-)  # fmt: skip
+    books,
+    data,
+    host,
+    latency,
+    limits,
+    receive,
+    recording,
+    rings,
+    stages,
+    wire,
+)
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 

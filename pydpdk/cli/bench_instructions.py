@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
 
 from pydpdk.bench.instructions import TOLERANCE, Counts, count, update
 from pydpdk.cli.common import console, emit_json, json_option, table
@@ -27,8 +26,7 @@ def instructions(ctx: click.Context, accept: bool, as_json: bool) -> None:
     pydpdk bench instructions --json
     pydpdk bench instructions --update
     """
-    log = Console(stderr=True, highlight=False)
-    log.print("building the core and counting (some 10 s)")
+    click.echo("building the core and counting (some 10 s)", err=True)
     counts = count()
     if accept:
         update(counts)
@@ -37,7 +35,7 @@ def instructions(ctx: click.Context, accept: bool, as_json: bool) -> None:
     else:
         _show(counts)
     if counts.too_high() and not accept:
-        log.print("\n".join(counts.too_high()), markup=False)
+        click.echo("\n".join(counts.too_high()), err=True)
         ctx.exit(Exit.THRESHOLD)
 
 
