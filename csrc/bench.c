@@ -97,6 +97,14 @@ uint64_t bench_copy(struct event *slots, uint64_t mask, uint64_t count)
     return sum;
 }
 
+uint64_t bench_ticks(uint64_t reads)
+{
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < reads; i++)
+        sum += ticks_now();
+    return sum;
+}
+
 /* ---- parts ---- */
 
 uint64_t bench_walk(struct source *source, int burst)

@@ -1,4 +1,5 @@
 #include "protocols.h"
+#include "sample.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -79,13 +80,17 @@ static void emit_plain(struct decoder *decoder, struct event *event)
 /* ---- orders ---- */
 
 /* 0, or the counter that says why not. */
-static int add_order(struct books *books, const struct book_fetch *fetch, uint32_t instrument, uint8_t side, be32 shares)
+static int add_order(struct decoder *decoder, const struct book_fetch *fetch, uint32_t instrument, uint8_t side,
+                     be32 shares)
 {
     if (side == SIDE_NONE)
         return COUNT_book_bad_side;
     if (fetch->price == 0 || fetch->price > (int64_t)ITCH50_PRICE_MAX * 100000)
         return COUNT_book_bad_price;
-    return book_add_fetched(books, fetch, instrument, side, rd_be32(shares));
+    uint64_t begun = sample_begin(decoder);
+    int code = book_add_fetched(decoder->books, fetch, instrument, side, rd_be32(shares));
+    sample_book(decoder, begun, 1);
+    return code;
 }
 
 static void add(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
@@ -97,7 +102,7 @@ static void add(struct decoder *decoder, const struct message *message, const st
     event.side = side_of(m->side);
     event.price = fetch->price;
     event.size = rd_be32(m->shares);
-    int code = add_order(decoder->books, fetch, event.instrument_id, event.side, m->shares);
+    int code = add_order(decoder, fetch, event.instrument_id, event.side, m->shares);
     if (code)
         book_failed(decoder, book, code);
     emit_order(decoder, book, &event, event.price);
@@ -131,7 +136,9 @@ static void reduce(struct decoder *decoder, const struct message *message, const
     struct book_change change;
     event.order_id = fetch->id;
     event.size = rd_be32(m->shares);
+    uint64_t begun = sample_begin(decoder);
     int code = book_reduce_fetched(decoder->books, fetch, event.size, &change);
+    sample_book(decoder, begun, 1);
     struct book *book = changed(decoder, &event, &change, code);
     const int64_t price = event.price;
     if (kind == EVENT_EXECUTE)
@@ -144,12 +151,20 @@ static void reduce(struct decoder *decoder, const struct message *message, const
     emit_order(decoder, book, &event, price);
 }
 
+static int delete_order(struct decoder *decoder, const struct book_fetch *fetch, struct book_change *change)
+{
+    uint64_t begun = sample_begin(decoder);
+    int code = book_delete_fetched(decoder->books, fetch, change);
+    sample_book(decoder, begun, 1);
+    return code;
+}
+
 static void delete(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
 {
     struct event event = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
     event.order_id = fetch->id;
-    int code = book_delete_fetched(decoder->books, fetch, &change);
+    int code = delete_order(decoder, fetch, &change);
     struct book *book = changed(decoder, &event, &change, code);
     emit_order(decoder, book, &event, event.price);
 }
@@ -161,7 +176,7 @@ static void replace(struct decoder *decoder, const struct message *message, cons
     struct event old = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
     old.order_id = fetch[0].id;
-    int code = book_delete_fetched(decoder->books, &fetch[0], &change);
+    int code = delete_order(decoder, &fetch[0], &change);
     struct book *book = changed(decoder, &old, &change, code);
 
     struct event new = old;
@@ -170,7 +185,7 @@ static void replace(struct decoder *decoder, const struct message *message, cons
     new.price = fetch[1].price;
     new.size = rd_be32(m->shares);
     if (!code)
-        code = add_order(decoder->books, &fetch[1], old.instrument_id, old.side, m->shares);
+        code = add_order(decoder, &fetch[1], old.instrument_id, old.side, m->shares);
     if (code && code != COUNT_book_unknown_order)
         book_failed(decoder, book, code);
     old.flags = FLAG_REPLACE | book_flags(decoder, book);
@@ -402,7 +417,9 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
             declare(&messages[n], &fetches[fetched]);
         fetched += more;
     }
+    uint64_t begun = sample_begin(decoder);
     book_fetch(decoder->books, fetches, fetched);
+    sample_book(decoder, begun, 0);
     const struct book_fetch *fetch = fetches;
     for (unsigned i = 0; i < n; i++) {
         apply(decoder, &messages[i], fetch);

@@ -18,14 +18,15 @@ import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.book import Books
-from pydpdk.engine import new_hist
 from pydpdk.gateway import NO_EVENTS, Fills, Gateway, join
+from pydpdk.hist import Hist
 from pydpdk.record import Events
 from pydpdk.risk import REJECTS, Risk
 from pydpdk.stage import Runner, Stage
 
 KINDS_MAX = 256
 WORDS, TIMES = 8, 3  # of a record; of its stamp and its two times
+DESK_TIMES = ("stage", "risk", "send", "tick_to_trade")
 NAMES = {
     "sent": lib.EVENT_ORDER_NEW,
     "cancels": lib.EVENT_ORDER_CANCEL,
@@ -47,13 +48,18 @@ class Trading:
 
 
 class Desk:
-    """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted."""
+    """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
-    def __init__(self, trading: Trading, *, keep: bool = False) -> None:
+    ``times``: where to count stage, risk, send and tick_to_trade (pydpdk/times.py).
+    """
+
+    def __init__(
+        self, trading: Trading, *, keep: bool = False, times: dict[str, Hist] | None = None
+    ) -> None:
         self.risk = trading.risk
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
-        self.hists = {name: new_hist() for name in ("stage", "risk", "tick_to_order")}
+        self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
         self._rejected = np.zeros(lib.REJECT_END, np.int64)
@@ -71,7 +77,7 @@ class Desk:
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int) -> None:
-        """One batch at record time ``now``; ``begun``: time.perf_counter_ns() of its start."""
+        """One batch at record time ``now``; ``begun``: its tick's time on perf_counter_ns()."""
         self._gateway.market(events)
         self.risk.on_market(events)
         reports = self.take_reports()
@@ -80,16 +86,18 @@ class Desk:
         answers = self._runner.run(reports, now).copy() if len(reports) else NO_EVENTS
         orders = join([answers, self._runner.run(events, now)])
         done = time.perf_counter_ns()
-        lib.hist_add(self.hists["stage"], done - clock, 1)
+        self.times["stage"].add(done - clock)
         if not len(orders):
             return
         # Whole microseconds: a source that cuts its stamps must not move the rate's window.
         approved, self._rejects = self.risk.pass_orders(orders, now - now % 1000)
         passed = time.perf_counter_ns()
-        lib.hist_add(self.hists["risk"], (passed - done) // len(orders), len(orders))
-        lib.hist_add(self.hists["tick_to_order"], passed - begun, 1)
-        self._note("sent", orders)
         self._gateway.orders(approved, now)
+        sent = time.perf_counter_ns()
+        self.times["risk"].add((passed - done) // len(orders), len(orders))
+        self.times["send"].add(sent - passed)
+        self.times["tick_to_trade"].add(sent - begun)
+        self._note("sent", orders)
 
     def take_reports(self) -> Events:
         """Reports since the last batch: risk's rejects, then the venue's."""

@@ -14,6 +14,7 @@ from pydpdk.errors import PydpdkError, UsageError, check
 from pydpdk.feed import Endpoint, Feed
 from pydpdk.feedview import FeedView
 from pydpdk.flight import Flight
+from pydpdk.hist import Hist
 from pydpdk.ring import Ring
 from pydpdk.running import AGAIN as AGAIN
 from pydpdk.running import END as END
@@ -26,7 +27,8 @@ CHECKSUMS = {
     "auto": lib.CHECKSUM_AUTO,
     "verify": lib.CHECKSUM_VERIFY,
 }
-STAGES = ("receive", "arbitrate", "decode")
+TIMES = tuple(name for name, _ in ffi.typeof("struct engine_times").fields)
+SAMPLE_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Engine:
     (0: never) or after ``packets_max`` packets: a function of the input alone, so the same
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
     ring instead of losing records. ``until_ns``: packets stamped later end the
-    run. ``live``: what makes it a live one. The engine closes the sources it was given.
+    run. ``live``: what makes it a live one. ``times``: a ``struct engine_times *`` to count in,
+    which outlives it; ``sample_every``: one step in so many is timed closely, 0: none. The engine
+    closes the sources it was given.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Engine:
         ring: bool = True,
         until_ns: int = 2**64 - 1,
         live: Live | None = None,
+        times: Any = None,
+        sample_every: int = SAMPLE_EVERY,
     ) -> None:
         self._stack = ExitStack()
         self._pointer: Any = None
@@ -106,6 +112,8 @@ class Engine:
                     "trust": int(self._live.by_stamp),
                     "marks": int(self._live.marks),
                     "incarnation": self._live.incarnation,
+                    "times": times or ffi.NULL,
+                    "sample_every": sample_every,
                 },
             )
             self._create(config)
@@ -220,14 +228,10 @@ class Engine:
                 total[name] += value
         return total
 
-    def times(self) -> dict[str, Any]:
-        """The ``struct hist *`` of each C stage: ns per packet, per message for decode."""
+    def times(self) -> dict[str, Hist]:
+        """Of each field of ``struct engine_times`` (csrc/engine.h), as it is counted."""
         times = lib.engine_times(self.pointer)
-        return {name: ffi.addressof(times, name) for name in STAGES}
-
-    def stalls(self) -> Any:
-        """``struct hist *`` of times that a live loop did not run for STALL_NS: ns."""
-        return ffi.addressof(lib.engine_times(self.pointer), "stall")
+        return {name: Hist(ffi.addressof(times, name)) for name in TIMES}
 
     def source_error(self, index: int) -> int:
         """0 while source ``index`` runs, END when it ended clean, else what broke it."""
@@ -292,18 +296,3 @@ def _check_feeds(feeds: Sequence[Feed]) -> None:
             if line in taken:
                 raise UsageError(f"feed {feed}: {line} is a line already; each is named once")
             taken.add(line)
-
-
-def percentiles(hist: Any) -> dict[str, int]:
-    """Count and percentiles (ns) of a ``struct hist *``."""
-    wanted = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-    return {
-        "count": hist.count,
-        **{name: int(lib.hist_percentile(hist, p)) for name, p in wanted.items()},
-        "max": hist.max,
-    }
-
-
-def new_hist() -> Any:
-    """An empty ``struct hist``."""
-    return ffi.new("struct hist *")

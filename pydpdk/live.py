@@ -23,14 +23,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pydpdk import config as configuration
-from pydpdk import counters, rights
+from pydpdk import counters, rights, rundir
 from pydpdk._core import lib
 from pydpdk.account import added, books_result, feed_result, unexplained
-from pydpdk.engine import STAGES, Engine, Live, percentiles
+from pydpdk.engine import Engine, Live
 from pydpdk.errors import CoreError, HostError, PydpdkError, check
 from pydpdk.feed import midnight_ns
 from pydpdk.flight import Flight
 from pydpdk.running import Running
+from pydpdk.times import Times
 from pydpdk.utc import UNKNOWN, Utc
 from pydpdk.ways import Answerer, Reception, Way, Ways
 
@@ -93,8 +94,11 @@ class EngineProcess:
             idle_us=KERNEL_STAMP_DELAY_US if late else 0, incarnation=self.incarnation,
         )  # fmt: skip
         sources = [source for _, source in reception.lanes]
+        number = self.ways.receptions.index(reception)
+        path = rundir.times_path(self.config.name, f"loop{number}")
+        times = self._stack.enter_context(Times.attach(path, writer=True))
         engine = self._stack.enter_context(
-            Engine(sources, feeds, live=live, lockstep=self.clock is None)
+            Engine(sources, feeds, live=live, lockstep=self.clock is None, times=times.engine())
         )
         assert engine.ring is not None
         engine.ring.tell_clock(way.known["clock"])
@@ -227,7 +231,7 @@ class EngineProcess:
                 "lost": stats.lost,
                 "readers": [reader._asdict() for reader in stats.readers],
             },
-            "stall_max_ns": int(engine.stalls().max),
+            "stall_max_ns": engine.times()["stall"].max,
         }
 
     def _port(self, way: Way, source: Any) -> dict[str, Any]:
@@ -269,7 +273,6 @@ class EngineProcess:
         totals = engine.counters()
         feeds = [feed_result(feed) for feed in engine.feeds]
         sessions = [session for feed in feeds for session in feed["sequence"]]
-        hists = engine.times() | {"stall": engine.stalls()}
         return {
             **status,
             "frames": {
@@ -282,7 +285,7 @@ class EngineProcess:
             "books": books_result(engine) if sessions else None,
             "answers": [answerer.stats() for answerer in loop.answerers],
             "latency_ns": {
-                name: percentiles(hists[name]) for name in (*STAGES, "stall") if hists[name].count
+                name: hist.percentiles() for name, hist in engine.times().items() if hist.count
             },
             "reliable": totals["stalls"] == 0,
             "problems": [f"{s.spec}: {s.problem()}" for s in engine.sources if s.problem()]

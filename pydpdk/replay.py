@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from pydpdk import counters
-from pydpdk._core import lib
 from pydpdk.account import added, books_result, feed_result, unexplained
 from pydpdk.desk import NO_ORDERS, Desk, Trading
-from pydpdk.engine import AGAIN, STAGES, Engine, new_hist, percentiles
+from pydpdk.engine import AGAIN, Engine
 from pydpdk.errors import DataError
+from pydpdk.hist import Hist
 from pydpdk.record import Events
 from pydpdk.ring import Reader
 
@@ -48,7 +48,7 @@ class Lockstep:
         self.speed = speed
         self.on_events = on_events
         self.events_read = 0
-        self.ring_hist = new_hist()
+        self.read_times = Hist()
         self._pace: tuple[int, int] | None = None
         self._stack = ExitStack()
         self._reader = self._stack.enter_context(Reader(fd=engine.ring.fd, from_start=True))
@@ -91,7 +91,7 @@ class Lockstep:
             events = self._reader.batch(self._reader.slots)
             if not len(events):
                 break
-            lib.hist_add(self.ring_hist, time.perf_counter_ns() - read, 1)
+            self.read_times.add(time.perf_counter_ns() - read)
             self.events_read += len(events)
             if self.on_events:
                 self.on_events(events)
@@ -175,8 +175,11 @@ class Lockstep:
         return out
 
     def _latency(self) -> dict[str, dict[str, int]]:
-        hists = self.engine.times() | {"ring": self.ring_hist}
+        return {name: hist.percentiles() for name, hist in self.times().items()}
+
+    def times(self) -> dict[str, Hist]:
+        """Those of pydpdk/times.py that have counted anything."""
+        hists = self.engine.times() | {"read": self.read_times}
         if self.desk:
-            hists |= self.desk.hists
-        wanted = [*STAGES, "ring", "stage", "risk", "tick_to_order"]
-        return {n: percentiles(hists[n]) for n in wanted if n in hists and hists[n].count}
+            hists |= self.desk.times
+        return {name: hist for name, hist in hists.items() if hist.count}

@@ -8,8 +8,8 @@ from threading import Thread
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
-from pydpdk.engine import percentiles
 from pydpdk.errors import CoreError, DataError, PydpdkError, UsageError
+from pydpdk.hist import Hist
 from pydpdk.running import END, _pin
 from pydpdk.source import Source, open_source, parse
 
@@ -144,7 +144,7 @@ class Sender:
             "seconds": seconds,
             "pps": round((s.frames - 1) / seconds) if s.frames > 1 and seconds else None,
             "drift_ns": s.last - s.last_due if scheduled else None,
-            "lateness_ns": percentiles(ffi.addressof(s, "late")) if scheduled else None,
+            "lateness_ns": Hist(ffi.addressof(s, "late")).percentiles() if scheduled else None,
             "behind_ns": s.behind if scheduled else None,
             "clock_ppm": round((s.counter_ns / s.clock_ns - 1) * 1e6, 1) if s.clock_ns else None,
         }

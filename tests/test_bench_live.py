@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -15,8 +14,9 @@ from pydpdk import eal
 from pydpdk._core import lib
 from pydpdk.bench import agents, data, latency, receive
 from pydpdk.bench.agents import Testpmd, Wires, Worker
-from pydpdk.bench.measure import Case, Series, percentiles
+from pydpdk.bench.measure import Case, Series
 from pydpdk.errors import HostError
+from pydpdk.hist import Hist
 from testbed.net import missing
 from tests.port_child import ROOT
 
@@ -97,12 +97,12 @@ def test_latency_has_every_driver_beside_the_sockets(measured: Measure, name: st
     ours = [f"stage over {kind}" for kind in latency.DRIVERS[name]]
     assert names(result, "ours") == ours, result["missing"]
     for row in result["series"]:
-        sent, due = row["percentiles"]["since sent"], row["percentiles"]["since due"]
+        sent, due = (row["percentiles"][of] for of in (latency.SERVICE, latency.RESPONSE))
         assert 0 < sent["count"] == due["count"] <= 60 - latency.WARM  # without the first round
         assert 0 < sent["p50"] <= sent["p90"] <= sent["p99"] <= sent["p99.9"] <= sent["max"]
         assert due["p50"] >= sent["p50"]
         assert due["max"] >= sent["max"]
-        assert row["min"] == sent["p50"]
+        assert sent["p50"] <= row["min"] * (1 + 1 / 128)  # one round: the middle, or between two
         assert due["max"] < 60e9  # stamps of this round: nothing takes a minute
     assert result["facts"]["lost"] == 0
     assert result["facts"]["engine_preempted"] >= 0
@@ -116,12 +116,12 @@ def test_all_that_is_sent_comes_through_in_order(market: data.Market) -> None:
         pytest.skip("pydpdk was built without DPDK")
     with ExitStack() as stack:
         way = latency._Stage(stack, "memif", latency._cores(market.cores))
-        samples: dict[str, list[float]] = {}
+        hists: dict[str, Hist] = {}
         for _ in range(2):
-            way.turn(50, samples)
+            way.turn(50, hists)
         assert way.lost == 0
         assert way.sequence == 4 + 2 * 50
-        assert len(samples["since sent"]) == 2 * (50 - latency.WARM)
+        assert hists[latency.SERVICE].count == 2 * (50 - latency.WARM)
 
 
 def test_one_core_is_a_named_skip(market: data.Market) -> None:
@@ -174,24 +174,19 @@ def test_nothing_is_left_behind(market: data.Market) -> None:
 
 
 def test_samples_of_the_first_round_do_not_count() -> None:
-    samples: dict[str, list[float]] = {}
-    figures = iter([1.0, 2.0, 3.0])
+    hists: dict[str, Hist] = {}
+    figures = iter([1, 2, 3])
 
     def run() -> float:
         figure = next(figures)
-        samples.setdefault("way", []).extend([figure, figure * 10])
+        hists.setdefault("way", Hist()).record([figure, figure * 10])
         return figure
 
-    case = Case("c", "thing", [Series("a", "ours", run, samples=samples)], missing={"b": "no b"})
+    case = Case("c", "thing", [Series("a", "ours", run, hists=hists)], missing={"b": "no b"})
     case.measure(2)
     row = case.result()["series"][0]
     assert row["percentiles"]["way"]["count"] == 4
-    assert row["percentiles"]["way"]["p50"] == median([2.0, 20.0, 3.0, 30.0])
-    assert case.result()["missing"] == {"b": "no b"}
-
-
-def test_percentiles_are_of_all_figures() -> None:
-    told = percentiles([float(i) for i in range(1001)])
-    assert told == pytest.approx(
-        {"count": 1001, "p50": 500, "p90": 900, "p99": 990, "p99.9": 999, "max": 1000}
+    assert Hist.decode(row["hists"]["way"]).counts.tolist() == (
+        Hist.from_values([2, 20, 3, 30]).counts.tolist()
     )
+    assert case.result()["missing"] == {"b": "no b"}

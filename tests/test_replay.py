@@ -363,7 +363,7 @@ def test_the_wait_for_the_pace_is_no_latency(tmp_path):
         began = time.monotonic()
         lockstep.run()
         assert time.monotonic() - began > 0.4
-        latency = lockstep.result()["latency_ns"]["tick_to_order"]
+        latency = lockstep.result()["latency_ns"]["tick_to_trade"]
     assert latency["count"] == 2
     assert latency["max"] < 300_000_000
 

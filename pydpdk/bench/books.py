@@ -71,7 +71,7 @@ def book(market: Market) -> Iterator[Case]:
         books = stack.enter_context(
             Books.create(market.feed(()).orders_max, market.feed(()).levels_max)
         )
-        memory = _Lines(market.size.live_orders * 48)
+        memory = Lines(market.size.live_orders * 48)
 
         def apply(part: Array, queue: int) -> int:
             if lib.bench_books(books.pointer, pointer("struct message[]", part), len(part), queue):
@@ -94,7 +94,7 @@ def book(market: Market) -> Iterator[Case]:
         case.facts |= {"live_orders": books.orders, "lines_per_message": LINES_PER_CHANGE}
 
 
-class _Lines:
+class Lines:
     """Cache lines as many as the orders and their map, linked at random into one ring."""
 
     def __init__(self, size: int) -> None:

@@ -29,6 +29,7 @@ from pydpdk.bench.measure import Case, Role, Series
 from pydpdk.engine import ring_slots
 from pydpdk.errors import HostError
 from pydpdk.feed import Feed
+from pydpdk.hist import Hist
 from pydpdk.ring import Ring
 
 RATE = 5_000  # sends a second
@@ -38,6 +39,7 @@ IDLE_MS = 2_000  # longer than a busy host lets a process wait
 ORDERS_MAX = 1 << 17
 DRIVERS = {"veth": ("af_packet", "af_xdp", "tpacket"), "memif": ("memif",)}
 BLOCKING, POLLED = "UDP socket, blocking", "UDP socket, polled"
+SERVICE, RESPONSE = "service: sent to seen", "response: due to seen"
 AIM = f"a tenth of '{BLOCKING}' at the median"
 SHARED = "sender and stage share a core, so tails are the scheduler's"
 
@@ -80,13 +82,13 @@ def latency(market: Market, name: str) -> Iterator[Case]:
         facts["engine_preempted"] = sum(way.preempted for way in ways)
 
 
-Samples = dict[str, list[float]]
+Hists = dict[str, Hist]
 
 
-def _series(name: str, against: str, run: Callable[[Samples], float]) -> Series:
-    samples: Samples = {}
+def _series(name: str, against: str, run: Callable[[Hists], float]) -> Series:
+    hists: Hists = {}
     role: Role = "ours" if against else "peer"
-    return Series(name, role, lambda: run(samples), against, samples=samples)
+    return Series(name, role, lambda: run(hists), against, hists=hists)
 
 
 def _cores(cores: list[int]) -> dict[str, int]:
@@ -125,8 +127,8 @@ class _Way:
         """``[seen, sent, late]`` of each that was read."""
         raise NotImplementedError
 
-    def turn(self, sends: int, samples: Samples, **how: Any) -> float:
-        """Median of a round; every figure goes to the samples."""
+    def turn(self, sends: int, hists: Hists, **how: Any) -> float:
+        """Median of a round; every figure is counted."""
         self.begin(sends, **how)
         frame = self.frame(self._frames.itch_add())
         told = self.sender.ask("pace", out=0, frame=frame, sequence=self.sequence, count=sends,
@@ -136,11 +138,11 @@ class _Way:
         self.lost += sends - WARM - len(rows)
         if not rows:
             raise HostError(f"{self.wires.receiver(0)}: nothing came through")
-        ways = [float(seen - sent) for seen, sent, _ in rows]
-        samples.setdefault("since sent", []).extend(ways)
-        due = [seen - sent + late - 1.0 for seen, sent, late in rows]
-        samples.setdefault("since due", []).extend(due)
-        return median(ways)
+        ways = [seen - sent for seen, sent, _ in rows]
+        hists.setdefault(SERVICE, Hist()).record(ways)
+        due = [seen - sent + late - 1 for seen, sent, late in rows]
+        hists.setdefault(RESPONSE, Hist()).record(due)
+        return float(median(ways))
 
 
 class _Socket(_Way):

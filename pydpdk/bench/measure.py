@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-import numpy as np
+from pydpdk.hist import Hist
 
 Role = Literal["ours", "floor", "peer"]
 
@@ -23,8 +23,9 @@ Role = Literal["ours", "floor", "peer"]
 class Series:
     """One thing that is measured: ``run()`` gives a figure of a round in the case's unit.
 
-    ``against`` names the series of the same case that ratios are taken to. ``samples``: where
-    single figures count too, all of them by what they are of, added by ``run``.
+    ``against`` names the series of the same case that ratios are taken to. ``hists``: where
+    single figures count too, all of them (ns) by the two events they lie between, as
+    "service: sent to seen"; ``run`` adds them.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Series:
     run: Callable[[], float]
     against: str = ""
     rounds: list[float] = field(default_factory=list)
-    samples: dict[str, list[float]] = field(default_factory=dict)
+    hists: dict[str, Hist] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Case:
                     if number:
                         series.rounds.append(figure)
                     else:
-                        series.samples.clear()
+                        series.hists.clear()
                     tick()
         finally:
             gc.enable()
@@ -90,16 +91,10 @@ def _row(series: Series, base: Series | None) -> dict[str, Any]:
         pairs = zip(series.rounds, base.rounds, strict=True)
         row["against"] = base.name
         row["ratio"] = median(mine / theirs for mine, theirs in pairs)
-    if series.samples:
-        row["percentiles"] = {of: percentiles(all_) for of, all_ in series.samples.items()}
+    if series.hists:
+        row["percentiles"] = {of: hist.percentiles() for of, hist in series.hists.items()}
+        row["hists"] = {of: hist.encode() for of, hist in series.hists.items()}
     return row
-
-
-def percentiles(figures: list[float]) -> dict[str, float]:
-    """Count, p50, p90, p99, p99.9 and max."""
-    points = np.percentile(figures, [50, 90, 99, 99.9, 100])
-    names = ("p50", "p90", "p99", "p99.9", "max")
-    return {"count": len(figures), **dict(zip(names, map(float, points), strict=True))}
 
 
 def timed(work: Callable[[], int]) -> float:

@@ -8,11 +8,24 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, receive, rings, stages, wire
+from pydpdk.bench import (
+    books,
+    data,
+    host,
+    latency,
+    limits,
+    receive,
+    recording,
+    replays,
+    rings,
+    stages,
+    wire,
+)
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
+    "limits": limits.limits,
     "capture": wire.capture,
     "frame": wire.frame,
     "arbiter": wire.arbiter,
@@ -21,8 +34,11 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "ring": rings.ring,
     "hop": rings.hop,
     "path": books.path,
+    "replay": replays.replay,
     "stage": stages.stage,
     "memory": books.memory,
+    "record": recording.record,
+    "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
 }

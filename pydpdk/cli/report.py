@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pydpdk import counters
 from pydpdk.cli.common import console, table
+from pydpdk.hist import POINTS
 
 
 def show(result: dict[str, Any]) -> None:
@@ -74,7 +75,7 @@ def _orders(out: Console, orders: dict[str, Any]) -> None:
 
 
 def _latency(out: Console, stages: dict[str, dict[str, int]]) -> None:
-    names = ("count", "p50", "p90", "p99", "p999", "max")
+    names = ("count", *POINTS, "max")
     rows = table(["latency, ns"], names)
     for stage, values in stages.items():
         rows.add_row(stage, *(f"{values[name]:,}" for name in names))
