@@ -86,11 +86,9 @@ class Lockstep:
         stepped = time.perf_counter_ns() - begun
         self._keep_pace(stop)
         begun = time.perf_counter_ns() - stepped
-        while True:
+        while self._reader.ready():
             read = time.perf_counter_ns()
             events = self._reader.batch(self._reader.slots)
-            if not len(events):
-                break
             self.read_times.add(time.perf_counter_ns() - read)
             self.events_read += len(events)
             if self.on_events:

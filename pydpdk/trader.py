@@ -22,11 +22,10 @@ from pydpdk import rundir
 from pydpdk._core import lib
 from pydpdk.desk import Desk, Trading
 from pydpdk.errors import PydpdkError
-from pydpdk.gateway import join
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.live import Speaker
 from pydpdk.mirror import Mirror
-from pydpdk.record import EVENT, Events
+from pydpdk.record import EVENT, Events, join
 from pydpdk.ring import Reader
 from pydpdk.risk import Risk
 from pydpdk.stage import StageError, load_strategy
@@ -69,7 +68,7 @@ class Batches:
                 reader.release(end + 1 - start)
             start = end + 1
         if start < len(events):  # the rest of this batch is still to come
-            self._parts.append(events[start:].copy())
+            self._parts.append(join([events[start:]]))
         if block:
             reader.release()
 
