@@ -109,6 +109,8 @@ class _Bench:
             ]
             self.facts["aim"] = AIM
         name = f"receive-{self.kind}"
+        for each in series:
+            each.once = True  # a run uses up its part of the session
         return Case(name, "packet", series, self.facts, missing=self.missing)
 
     def _slice(self, who: str) -> int:
