@@ -36,6 +36,9 @@ def case(result: Row) -> list[str]:
             found.append(f"{times} times another process took the engine's core: tails are its own")
     if lost := result["facts"].get("lost"):
         found.append(f"{lost} were sent and not received")
+    rounds = min((row["rounds"] for row in result["series"] if "rounds" in row), default=None)
+    if rounds is not None and rounds < statistics.ROUNDS_MIN:
+        found.append(f"{rounds} rounds: fewer than {statistics.ROUNDS_MIN} tell nothing of noise")
     for row in result["series"]:
         found += [f"{row['name']}: {text}" for text in _series(row)]
     return found
@@ -65,9 +68,7 @@ def _series(row: Row) -> Iterator[str]:
             yield "a floor that changed: the builds or the measurement differ, not our code alone"
         return
     figures = row["figures"]
-    if len(figures) < statistics.ROUNDS_MIN:
-        yield f"{len(figures)} rounds: fewer than {statistics.ROUNDS_MIN} tell nothing of noise"
-    elif row["role"] in DEAR_ROLES:
+    if len(figures) >= statistics.ROUNDS_MIN and row["role"] in DEAR_ROLES:
         if (share := statistics.spread(figures)) > SPREAD_MAX:
             yield f"rounds lie {share:.0%} about their median: smaller differences mean nothing"
         if abs((drift := statistics.drift(figures)) - 1) > DRIFT_MAX:
