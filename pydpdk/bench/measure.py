@@ -53,17 +53,21 @@ class Series:
         """May it have several turns a round? Not where the figures of one are a sample already."""
         return not (self.once or self.hists)
 
-    def settle(self, counts: bool) -> None:
-        """Its round is over; one that does not count only warmed up."""
-        if counts:
-            self.rounds.append(min(self._taken))
-            for of, hist in self.hists.items():
-                self.totals.setdefault(of, Hist()).merge(hist)
-                points = self.points.setdefault(of, {})
-                for name, value in hist.percentiles().items():
-                    points.setdefault(name, []).append(value)
+    def settle(self) -> tuple[float, dict[str, Hist]]:
+        """Its round is over: the figure of it, and its single figures."""
+        told = min(self._taken), dict(self.hists)
         self._taken.clear()
         self.hists.clear()
+        return told
+
+    def add(self, figure: float, hists: dict[str, Hist]) -> None:
+        """A round that counts."""
+        self.rounds.append(figure)
+        for of, hist in hists.items():
+            self.totals.setdefault(of, Hist()).merge(hist)
+            points = self.points.setdefault(of, {})
+            for name, value in hist.percentiles().items():
+                points.setdefault(name, []).append(value)
 
     def keep(self, rounds: int) -> None:
         """Only the first rounds: those that every series of the case has."""
@@ -98,7 +102,9 @@ class Case:
             for number in range(rounds + 1):
                 for series in self.series:
                     series.turn()
-                    series.settle(number > 0)
+                    told = series.settle()
+                    if number:
+                        series.add(*told)
                     tick()
         finally:
             gc.enable()

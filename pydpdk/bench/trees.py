@@ -33,11 +33,15 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Build:
-    """``python`` with ``env`` imports it; ``label`` is what the user called it."""
+    """``python`` with ``env`` imports it; ``label`` is what the user called it.
+
+    ``planted``: what its timed loops shall cost more than they do, for a self-test.
+    """
 
     label: str
     python: str
     env: dict[str, str] = field(default_factory=dict)
+    planted: float = 1.0
 
 
 def here() -> Build:

@@ -1,8 +1,9 @@
-"""A process that measures one build in turn with another: ``python -m pydpdk.bench.worker CORES``.
+"""A process that measures one build in turn with another: ``python -m pydpdk.bench.worker CORES PLANTED``.
 
 A line of JSON in names a method and its arguments, a line of JSON out is the answer; the end of
 stdin is its end. Two of them take turns on one core (pydpdk/bench/versus.py): who has no turn is
-blocked in a read. PROTOCOL is what a build of another age must agree on.
+blocked in a read. PLANTED is how many times what it does every timed loop shall cost, 1 but in a
+self-test (pydpdk/bench/selftest.py). PROTOCOL is what a build of another age must agree on.
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ class Bench:
         self._case = self._stack.enter_context(CASES[name](self._market))
         gc.collect()
         gc.disable()
-        return {"series": [[series.name, series.role] for series in self._case.series]}
+        case = self._case
+        return {
+            "per": case.per,
+            "unit": case.unit,
+            "series": [[series.name, series.role, series.against] for series in case.series],
+        }
 
     def turn(self, series: int) -> Answer:
         """One series' part of a round; ``again``: may it have more than one in a round?"""
@@ -75,33 +81,28 @@ class Bench:
         self._case.series[series].turn()
         return {"again": self._case.series[series].repeats}
 
-    def settle(self, series: int, counts: bool) -> Answer:
-        """The round of a series is over."""
+    def settle(self, series: int) -> Answer:
+        """The round of a series is over: its figure, its single figures."""
         assert self._case is not None
-        self._case.series[series].settle(counts)
-        return {}
-
-    def plant(self, factor: float) -> Answer:
-        """From now on every timed loop costs so many times what it does."""
-        measure.planted = factor
-        return {}
+        figure, hists = self._case.series[series].settle()
+        return {"figure": figure, "hists": {of: hist.encode() for of, hist in hists.items()}}
 
     def close(self) -> Answer:
-        """The case is over: its result, and what it took of the host."""
+        """The case is over: what it ran on, and what it took of the host."""
         gc.enable()
         self._stack.close()
         case, self._case = self._case, None
-        if case:
-            case.keep_whole()
         own_s, preempted = meters.own()
         return {
-            "case": case.result() if case else None,
+            "facts": case.facts if case else {},
+            "missing": case.missing if case else {},
             "own_s": own_s - self._own_s,
             "preempted": preempted - self._preempted,
         }
 
 
-def main(cores: list[int]) -> None:
+def main(cores: list[int], planted: float) -> None:
+    measure.planted = planted
     os.sched_setaffinity(0, {cores[-1]})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its round, then this process
     out = os.fdopen(os.dup(1), "w", buffering=1)
@@ -120,4 +121,4 @@ def main(cores: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(core) for core in sys.argv[1].split(",")])
+    main([int(core) for core in sys.argv[1].split(",")], float(sys.argv[2]))

@@ -28,6 +28,11 @@ fail_option = click.option(
     metavar="POINT:PERCENT%",
     help="Exit code 5 when median, p50, p90, p99, p99.9, p99.99 or max is slower by more. Repeat.",
 )
+keep_option = click.option(
+    "--keep",
+    is_flag=True,
+    help="The same two processes for all rounds: quicker, but blind to where memory came to lie.",
+)
 dir_option = click.option(
     "--dir",
     "folder",
@@ -44,6 +49,7 @@ dir_option = click.option(
 @click.option(
     "--against", metavar="OTHER", help="In turn with a commit, a checkout, a python, or self."
 )
+@keep_option
 @fail_option
 @click.option("--out", type=file_option, help="The result, as of --json, to a file.")
 @click.option("--csv", "csv_file", type=file_option, help="A line a series and point.")
@@ -55,6 +61,7 @@ def command(
     quick: bool,
     folder: Path | None,
     against: str | None,
+    keep: bool,
     limits: tuple[str, ...],
     out: Path | None,
     csv_file: Path | None,
@@ -88,7 +95,10 @@ def command(
             "size": size, "rounds": rounds, "folder": folder or data.cache_dir(),
             "generating": generating, "notify": notify, "tick": tick,
         }  # fmt: skip
-        result = versus.against(names, against, **options) if against else run(names, **options)
+        result = (
+            versus.against(names, against, keep=keep, **options) if against
+            else run(names, **options)
+        )  # fmt: skip
     if out:
         output.write_json(result, out)
     if csv_file:

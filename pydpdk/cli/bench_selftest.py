@@ -10,7 +10,7 @@ import click
 from pydpdk.bench import data
 from pydpdk.bench.compare import percent
 from pydpdk.bench.selftest import selftest
-from pydpdk.cli.bench_run import dir_option
+from pydpdk.cli.bench_run import dir_option, keep_option
 from pydpdk.cli.common import emit_json, json_option
 from pydpdk.errors import Exit
 
@@ -18,9 +18,12 @@ from pydpdk.errors import Exit
 @click.command("selftest")
 @click.option("--repetitions", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--slowdown", type=click.FloatRange(1.01, 10), default=1.2, show_default=True)
+@keep_option
 @dir_option
 @json_option
-def command(repetitions: int, slowdown: float, folder: Path | None, as_json: bool) -> int:
+def command(
+    repetitions: int, slowdown: float, keep: bool, folder: Path | None, as_json: bool
+) -> int:
     """Plant a slowdown in one of two workers and look for it; then none, and look again.
 
     Exit code 1 when one that was planted is missed, or one is found that was not: on such a host,
@@ -40,7 +43,7 @@ def command(repetitions: int, slowdown: float, folder: Path | None, as_json: boo
                 + ("" if row["right"] else "  WRONG")
             )
 
-    rows = selftest(repetitions, slowdown, folder or data.cache_dir(), tell)
+    rows = selftest(repetitions, slowdown, folder or data.cache_dir(), keep, tell)
     wrong = sum(not row["right"] for row in rows)
     if as_json:
         emit_json({"repetitions": repetitions, "slowdown": slowdown, "wrong": wrong, "rows": rows})
