@@ -152,7 +152,7 @@ def _judge(shift: float, error: float, freedom: int, spread: float, rounds: int)
     floor = (
         max(EFFECT_MIN, NOISES * spread) if error else 0.0
     )  # a count that never varies has no noise
-    detectable = max((t + student(POWER, freedom)) * error, floor)
+    detectable = max(t * error, floor) + student(POWER, freedom) * error
     low, high = shift - t * error, shift + t * error
     why = ""
     verdict: Verdict = "no change seen"

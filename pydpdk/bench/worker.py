@@ -1,4 +1,4 @@
-"""A process that measures one build in turn with another: ``python -m pydpdk.bench.worker CORES PLANTED``.
+"""A process that measures one build in turn with another: ``-m pydpdk.bench.worker CORES PLANTED``.
 
 A line of JSON in names a method and its arguments, a line of JSON out is the answer; the end of
 stdin is its end. Two of them take turns on one core (pydpdk/bench/versus.py): who has no turn is
