@@ -37,7 +37,7 @@ from typing import Any, Literal
 Verdict = Literal["slower", "faster", "no change seen", "too noisy to say"]
 
 CONFIDENCE = 0.99
-POWER = 0.9  # of ten changes of the size ``detectable``, nine are found
+POWER = 0.99
 TRIM = 0.2
 ROUNDS_MIN = 5  # fewer leave no interval after trimming
 EFFECT_MIN = math.log(1.03)
