@@ -43,6 +43,7 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
 void feed_clock(struct feed *feed, uint64_t now);
 void feed_midnight(struct feed *feed, uint64_t midnight_ns);    /* of later sessions; any thread */
 uint64_t feed_deadline_us(const struct feed *feed);
+uint64_t feed_wake_us(const struct feed *feed);     /* not later than that, at less cost */
 void feed_flush(struct feed *feed);     /* before the source's bytes go away */
 /* Records that the messages and breaks so far may write at most, in every session. It grows when
  * a packet is taken, flushed or not, so it is a function of the input alone. */

@@ -49,7 +49,9 @@ def result(*cases: dict[str, Any], **host: Any) -> dict[str, Any]:
         "schema": SCHEMA, "kind": "run", "created": "2024-01-02T03:04:05+00:00",
         "host": copy.deepcopy(HOST) | host,
         "session": {"messages": 1, "instruments": 1, "live_orders": 1},
-        "rounds": 10, "stalls": {"before": [], "after": []}, "interrupted": False, "warnings": [],
+        "rounds": 10, "stalls": {"before": [], "after": []},
+        "clock": {"tsc_hz": 10**9, "rate_error_ppm": 0.1, "offsets": []},
+        "interrupted": False, "warnings": [],
         "cases": list(cases),
     }  # fmt: skip
     VALIDATOR.validate(made)

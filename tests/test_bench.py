@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pydpdk.bench import data, echo, host, peers, rings, run
+from pydpdk.bench import data, echo, host, meters, peers, rings, run
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.cli import cli
 from pydpdk.errors import HostError, UsageError
+from pydpdk.hostinfo import Host
+from tests.bench_results import VALIDATOR
 
 ROUNDS = 2
 
@@ -48,7 +50,7 @@ def test_every_case_is_there_with_its_floor(result: dict[str, Any]) -> None:
         if "skipped" in case:
             continue
         roles = {row["role"] for row in case["series"]}
-        assert "ours" in roles
+        assert "ours" in roles or (case["name"], roles) == ("limits", {"floor"})
         assert "floor" in roles or "peer" in roles or case["name"] in ("path", "receive-tpacket")
 
 
@@ -63,6 +65,57 @@ def test_every_series_has_sane_figures(result: dict[str, Any]) -> None:
             if "ratio" in row:
                 assert row["against"] in names
                 assert isinstance(row["ratio"], float)  # of a difference: below 0 on a busy host
+
+
+def test_result_keeps_to_the_published_schema(result: dict[str, Any]) -> None:
+    VALIDATOR.validate(result)
+    broken = result | {"cases": [result["cases"][1] | {"series": [{"name": "no figures"}]}]}
+    assert not VALIDATOR.is_valid(broken)
+    assert not VALIDATOR.is_valid(result | {"schema": "pydpdk.bench/2"})
+
+
+def test_what_the_host_did_meanwhile_is_told(result: dict[str, Any]) -> None:
+    used = set(map(str, meters.used(result["host"]["usable"])))
+    for case in result["cases"]:
+        if "skipped" not in case:
+            assert case["meanwhile"].keys() >= {"seconds", "others_ms", "preempted"}
+            assert case["meanwhile"]["cores"].keys() == used
+    for when in ("before", "after"):
+        assert {str(stall["core"]) for stall in result["stalls"][when]} == used
+
+
+def test_meter_counts_what_came_between(tmp_path: Path) -> None:
+    def put(steal: int, user: int, interrupts: int) -> None:
+        (tmp_path / "proc").mkdir(exist_ok=True)
+        (tmp_path / "proc" / "stat").write_text(
+            f"cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 {user} 0 5 900 0 1 2 {steal} 0 0\nctxt 1\n"
+        )
+        (tmp_path / "proc" / "interrupts").write_text(
+            f"           CPU0       CPU1\n  0:  {interrupts}   7   IO-APIC  timer\nLOC:  5  6  local\n"
+            "ERR:  0\n"
+        )
+
+    put(3, 10, 100)
+    meter = meters.Meter([0, 5], Host(tmp_path))
+    put(8, 60, 142)
+    told = meter.stop(own_s=0.2, preempted=4)
+    tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+    assert told["cores"] == {"0": {"steal_ms": 5 * tick_ms, "interrupt_ms": 0, "interrupts": 42}}
+    assert told["others_ms"] == 50 * tick_ms - 200
+    assert told["preempted"] == 4
+
+
+def test_whole_rounds_stay_when_it_is_interrupted() -> None:
+    left = iter(range(5))
+
+    def tick() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    case = Case("c", "thing", [Series(name, "ours", lambda: 1.0) for name in "ab"])
+    with pytest.raises(KeyboardInterrupt):
+        case.measure(9, tick)
+    assert [series.rounds for series in case.series] == [[1.0, 1.0], [1.0, 1.0]]
 
 
 def test_the_host_is_told(result: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import platform
 import subprocess
@@ -47,7 +46,6 @@ def describe() -> dict[str, Any]:
         "nics": [dataclasses.asdict(nic) for nic in nics(here)],
         "load": round(os.getloadavg()[0], 2),
         **build(),
-        **_clock(),
     }
 
 
@@ -106,15 +104,6 @@ def _cstates(here: Host) -> list[str]:
         for state in here.names(folder)
         if read(f"{folder}/{state}/disable") == "0"
     ]
-
-
-def _clock() -> dict[str, Any]:
-    """What pydpdk.bench.clocks, where it is there, says of reading the time."""
-    try:
-        clocks = importlib.import_module("pydpdk.bench.clocks")
-    except ModuleNotFoundError:
-        return {}
-    return {"clock": clocks.describe()}
 
 
 def _turbo() -> str:

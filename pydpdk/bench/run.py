@@ -11,20 +11,25 @@ from typing import Any
 
 from pydpdk.bench import (
     books,
+    clocks,
     data,
     host,
     latency,
+    limits,
     meters,
     receive,
+    recording,
+    replays,
     rings,
     stages,
     warn,
     wire,
-)  # fmt: skip
+)
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
+    "limits": limits.limits,
     "capture": wire.capture,
     "frame": wire.frame,
     "arbiter": wire.arbiter,
@@ -33,8 +38,11 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "ring": rings.ring,
     "hop": rings.hop,
     "path": books.path,
+    "replay": replays.replay,
     "stage": stages.stage,
     "memory": books.memory,
+    "record": recording.record,
+    "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
 }
@@ -59,6 +67,7 @@ def run(
     KeyboardInterrupt: the result then holds what there is. UsageError when ``folder`` cannot be
     written.
     """
+    watch = clocks.Watch()
     result = opening(size, rounds, "run")
     both, alone = data.session_files(folder, size, generating)
     with _pinned() as cores:
@@ -70,7 +79,7 @@ def run(
             cases.append(_measure(name, market, rounds, tick))
             if cases[-1].get("interrupted"):
                 break
-    return closing(result, cases, cores)
+    return closing(result, cases, cores, watch)
 
 
 def opening(size: data.Size, rounds: int, kind: str) -> dict[str, Any]:
@@ -89,13 +98,16 @@ def opening(size: data.Size, rounds: int, kind: str) -> dict[str, Any]:
     }
 
 
-def closing(result: dict[str, Any], cases: list[Any], cores: list[int]) -> dict[str, Any]:
+def closing(
+    result: dict[str, Any], cases: list[Any], cores: list[int], watch: clocks.Watch
+) -> dict[str, Any]:
     """The same when all is measured: what the host is like now, and what to hold against it."""
     load = round(os.getloadavg()[0], 2)
     result["host"] |= {"load_after": load, "core": cores[-1]}
     result["stalls"]["after"] = meters.stalls(meters.used(cores))
     result["interrupted"] = any(case.get("interrupted", False) for case in cases)
-    result["warnings"] = host.warnings(result["host"], load)
+    result["clock"] = watch.result(meters.used(cores))
+    result["warnings"] = host.warnings(result["host"], load) + clocks.warnings(result["clock"])
     for case in cases:
         case["warnings"] = warn.case(case)
     result["cases"] = cases

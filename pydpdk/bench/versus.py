@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import compare, data, meters, run, trees
+from pydpdk.bench import clocks, compare, data, meters, run, trees
 from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
@@ -209,6 +209,7 @@ def against(
     kind ``against``; ``keep``: in the same two processes for all rounds of a case."""
     with ExitStack() as stack:
         old = stack.enter_context(trees.resolve(other, notify))
+        watch = clocks.Watch()
         before = run.opening(size, rounds, "against")
         market = market_of(folder, size, generating)
         before["stalls"] = {"before": meters.stalls(meters.used(market.cores))}
@@ -222,7 +223,7 @@ def against(
             if cases[-1].get("interrupted"):
                 break
         before |= {"old": {"label": other, **pair.told[0]}, "new": pair.told[1]}
-        return run.closing(before, cases, market.cores)
+        return run.closing(before, cases, market.cores, watch)
 
 
 def market_of(folder: Path, size: data.Size, progress: Callable[[int], None]) -> data.Market:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pydpdk.cli import bench_compare, bench_list, bench_report, bench_run, bench_selftest
+from pydpdk.cli.bench_instructions import instructions
 
 
 @click.group("bench")
@@ -22,9 +23,11 @@ def command() -> None:
     pydpdk bench run decode --against HEAD~1 --fail-on median:10%
     pydpdk bench compare old.json new.json
     pydpdk bench report new.json --html new.html
+    pydpdk bench instructions                           counts, whatever the host's pace
     pydpdk bench selftest                               would a change be found here?
     """
 
 
 for part in (bench_list, bench_run, bench_compare, bench_report, bench_selftest):
     command.add_command(part.command)
+command.add_command(instructions)
