@@ -91,8 +91,7 @@ def test_meter_counts_what_came_between(tmp_path: Path) -> None:
             f"cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 {user} 0 5 900 0 1 2 {steal} 0 0\nctxt 1\n"
         )
         (tmp_path / "proc" / "interrupts").write_text(
-            f"           CPU0       CPU1\n  0:  {interrupts}   7   IO-APIC  timer\nLOC:  5  6  local\n"
-            "ERR:  0\n"
+            f"       CPU0 CPU1\n  0:  {interrupts}  7  IO-APIC timer\nLOC:  5  6  local\nERR:  0\n"
         )
 
     put(3, 10, 100)
