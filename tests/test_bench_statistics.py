@@ -98,6 +98,12 @@ def test_noise_says_what_it_would_have_missed() -> None:
     assert f"{found.detectable:.0%}" in found.why
 
 
+def test_noise_without_bound_stays_a_number() -> None:
+    found = paired([1e-300, 1e300] * 5, [1e300, 1e-300] * 5)
+    assert found.verdict == "too noisy to say"
+    assert all(map(math.isfinite, (found.low, found.high, found.noise, found.detectable)))
+
+
 @pytest.mark.parametrize("judge", [paired, unpaired])
 def test_too_few_rounds_or_no_figures_are_no_verdict(
     judge: Callable[[list[float], list[float]], statistics.Change],

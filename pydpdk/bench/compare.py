@@ -7,7 +7,6 @@ other. A gate fails only where the verdict is ``slower`` and the estimate is abo
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,5 +160,5 @@ def failures(result: Row, gates: list[Gate]) -> list[str]:
 
 
 def percent(ratio: float) -> str:
-    """1.2 as +20.0 %."""
-    return "beyond all" if math.isinf(ratio) else f"{(ratio - 1) * 100:+,.1f} %"
+    """1.2 as +20.0 %; from ten times on, as that."""
+    return f"{(ratio - 1) * 100:+,.1f} %" if ratio < 10 else f"x {ratio:,.0f}"

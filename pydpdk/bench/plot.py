@@ -1,6 +1,6 @@
 """Percentile plots as HdrHistogram draws them: value over 1 / (1 - p), each nine as wide.
 
-A curve is dashed where fewer than ten samples lie above: there it is single events, not a
+A curve is dotted where fewer than ten samples lie above: there it is single events, not a
 distribution.
 """
 

@@ -44,6 +44,7 @@ EFFECT_MIN = math.log(1.03)
 # Noise alone, normal, ten rounds: called a change in 1 run of 80 with 1, in 1 of 300 with 2.
 NOISES = 2.0
 COARSE = math.log(1.10)
+FACTOR_MAX = 1e6
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,16 @@ def _judge(shift: float, error: float, freedom: int, spread: float, rounds: int)
         verdict = "slower" if shift > 0 else "faster"
     elif detectable > COARSE:
         verdict = "too noisy to say"
-        why = f"a change below {math.expm1(detectable):.0%} could not be seen"
+        why = f"a change below {factor(detectable) - 1:.0%} could not be seen"
     return Change(
-        verdict, rounds, math.exp(shift), math.exp(low), math.exp(high),
-        math.expm1(spread), math.expm1(detectable), why,
+        verdict, rounds, factor(shift), factor(low), factor(high),
+        factor(spread) - 1, factor(detectable) - 1, why,
     )  # fmt: skip
+
+
+def factor(log: float) -> float:
+    """From a logarithm; what is beyond FACTOR_MAX, of noise without bound, is that."""
+    return math.exp(max(-math.log(FACTOR_MAX), min(math.log(FACTOR_MAX), log)))
 
 
 @cache

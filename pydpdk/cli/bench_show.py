@@ -90,8 +90,7 @@ def _changes(cases: list[dict[str, Any]]) -> Table:
                     judged = [
                         percent(change["ratio"]),
                         f"{percent(change['low'])} to {percent(change['high'])}",
-                        f"{change['noise']:.1%}",
-                        f"{change['detectable']:.1%}",
+                        *(percent(1 + change[name]) for name in ("noise", "detectable")),
                     ]
                 made.add_row(
                     f"{case['name']}: {row['name']}", row["role"], of, point, *figures, *judged,
