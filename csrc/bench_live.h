@@ -28,16 +28,3 @@ int bench_receive(struct bench_receive *receive);
  * were taken. Gives up when none is for `give_up_ns`. */
 uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
                     uint64_t every_ns, uint64_t give_up_ns);
-
-/* One frame `count` times, each asleep until it is due, with the time written into it (big endian). */
-struct bench_paced {
-    struct source *out;
-    uint8_t *frame;
-    uint32_t len;
-    uint32_t sequence_at;       /* 8 bytes: counted on from what the frame has */
-    uint32_t sent_at;           /* 8 bytes: CLOCK_MONOTONIC in ns just before the send */
-    uint32_t late_at;           /* 4 bytes: how long after it was due that was, in ns, plus 1 */
-    uint64_t count, interval_ns;
-    uint64_t taken;
-};
-void bench_paced(struct bench_paced *paced);
