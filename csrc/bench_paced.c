@@ -94,10 +94,11 @@ static int wait_for(struct bench_paced *p, uint64_t due, uint64_t now)
     int rc = p->answers != NULL ? listen(p) : 0;
     if (rc < 0)
         return rc;
+    uint64_t wait = due - now < p->nap_ns ? due - now : p->nap_ns;
     if (p->nap_ns == 0)
         _mm_pause();
     else
-        sleep_until(due - now < p->nap_ns ? due : now + p->nap_ns);
+        sleep_until(now + (wait > p->rest_ns ? wait : p->rest_ns));
     return 0;
 }
 

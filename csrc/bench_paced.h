@@ -37,6 +37,7 @@ struct bench_paced {
     uint64_t count;
     uint64_t rate;              /* frames a second; 0: all are due at once */
     uint64_t nap_ns;            /* it sleeps while none is due, at most so long; 0: it spins */
+    uint64_t rest_ns;           /* and at least so long: others on its core get their turn */
     uint64_t give_up_ns;        /* no frame was taken for so long */
     uint64_t stall_at, stall_ns;    /* a fault to test with: sleep so long before that frame */
 

@@ -59,3 +59,10 @@ def test_a_result_passed_each_time_and_lies_below_all_that_failed(
         passed = [passed for load, passed in told if load == edge.highest]
         assert all(passed)
         assert len(passed) > confirm * edge.confirmed
+
+
+def test_nothing_is_tried_below_a_floor() -> None:
+    tried: list[int] = []
+    edge = find(lambda load: bool(tried.append(load)), Search(1_000, 8_000, floor=100))
+    assert edge.highest == 0
+    assert min(tried) > 100 / 2

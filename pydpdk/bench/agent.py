@@ -144,7 +144,7 @@ class Agent:
 
     def pace(
         self, out: int, frame: str, sequence: int, count: int, rate: int, nap_ns: int = ALL_NAP,
-        messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
+        rest_ns: int = 0, messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
     ) -> Answer:  # fmt: skip
         """A frame of :mod:`pydpdk.bench.stamps` again and again, with the times of each in it.
 
@@ -168,6 +168,7 @@ class Agent:
                 "count": count,
                 "rate": rate,
                 "nap_ns": nap_ns,
+                "rest_ns": rest_ns,
                 "give_up_ns": GIVE_UP_NS,
                 "stall_at": stall_at,
                 "stall_ns": stall_ms * 1_000_000,

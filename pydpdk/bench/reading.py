@@ -37,7 +37,7 @@ class Tally:
         self.step = step
         self.slice_ns = slice_ns
         self.began = 0
-        self.again = self.tail = 0
+        self.again = self.tail = self.last_ns = 0
         self.slices: list[dict[str, Any]] = []
 
     def add(self, seen: Any, sequences: Any, sent: Any, late: Any) -> None:
@@ -53,6 +53,7 @@ class Tally:
             part["lost"] += int(np.maximum(ahead[which], 0).sum())
             part["service"].record(took[which])
             part["response"].record((took + late - 1)[which])
+        self.last_ns = int(took[-1] + late[-1] - 1)
 
     def _parts(self, seen: Any) -> Iterator[tuple[int, Any]]:
         if not self.slice_ns:
@@ -74,13 +75,16 @@ class Tally:
         self.expected = sequence
 
     def told(self) -> dict[str, Any]:
-        """As plain values, histograms encoded. ``again``: orders that came a second time."""
+        """As plain values, histograms encoded.
+
+        ``again``: orders that came a second time; ``last_ns``: the response of the last one.
+        """
         parts = [
             part | {of: part[of].encode() for of in ("service", "response")} for part in self.slices
         ]
         received, lost = (sum(part[name] for part in parts) for name in ("received", "lost"))
         return {"received": received, "lost": lost + self.tail, "again": self.again,
-                "expected": self.expected, "slices": parts}  # fmt: skip
+                "expected": self.expected, "last_ns": self.last_ns, "slices": parts}  # fmt: skip
 
 
 def _batches(reader: Reader, idle_ns: int) -> Iterator[tuple[int, Events]]:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, receive, rings, stages, wire
+from pydpdk.bench import books, data, host, latency, load, receive, rings, stages, wire
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "memory": books.memory,
     **receive.cases(),
     **latency.cases(),
+    **load.cases(),
 }
 Notify = Callable[[str], None]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 class Search:
     """What to try: from ``start`` by ``factor`` up to ``ceiling``, then down to ``resolution``.
 
-    ``resolution``: of the found load, as a part of it. ``confirm``: trials that the result must
+    ``floor``: where that fails, nothing below is tried. ``resolution``: of the found load, as a part of it. ``confirm``: trials that the result must
     pass beside the one that found it. ``trials_max``: after so many no other search begins.
     """
 
@@ -27,6 +27,7 @@ class Search:
     resolution: float = 0.05
     confirm: int = 2
     trials_max: int = 40
+    floor: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def find(passes: Callable[[int], bool], search: Search) -> Edge:
 
     low, high = _ramp(trial, search)
     while True:
-        low, high = _halve(trial, low, high, search.resolution)
+        low, high = _halve(trial, low, high, search)
         if low == 0 or all(trial(low) for _ in range(search.confirm)):
             return Edge(low, high)
         low, high = 0, low
         if trials >= search.trials_max:
-            low, high = _halve(trial, low, high, search.resolution)
+            low, high = _halve(trial, low, high, search)
             return Edge(low, high, confirmed=False)
 
 
@@ -72,9 +73,10 @@ def _ramp(passes: Callable[[int], bool], search: Search) -> tuple[int, int | Non
 
 
 def _halve(
-    passes: Callable[[int], bool], low: int, high: int | None, resolution: float
+    passes: Callable[[int], bool], low: int, high: int | None, search: Search
 ) -> tuple[int, int | None]:
-    while high is not None and high - low > max(1, high * resolution):
+    narrow = search.resolution
+    while high is not None and high > search.floor and high - low > max(1, high * narrow):
         middle = (low + high) // 2
         if passes(middle):
             low = middle
