@@ -89,3 +89,24 @@ uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t co
     }
     return sent;
 }
+
+/* ---- orders ---- */
+
+uint64_t bench_orders(struct bench_orders *work, const struct event *orders, uint64_t count)
+{
+    uint8_t bytes[BENCH_ORDERS_MAX][ENCODE_LEN];
+    struct packet frames[BENCH_ORDERS_MAX];
+    uint64_t encoded = 0, begun = ticks_now();
+    for (uint64_t i = 0; i < count && i < BENCH_ORDERS_MAX; i++) {
+        frames[encoded] = (struct packet){ .data = bytes[encoded], .caplen = ENCODE_LEN };
+        if (encode_order(work->encoder, &orders[i], bytes[encoded]) == 0)
+            encoded++;
+        else
+            work->refused++;
+    }
+    uint64_t ready = ticks_now(), sent = send_burst(work->out, frames, encoded, work->give_up_ns);
+    work->encode_ns = ticks_ns(ready - begun);
+    work->send_ns = ticks_ns(ticks_now() - ready);
+    work->unsent += encoded - sent;
+    return sent;
+}

@@ -1,4 +1,5 @@
 #pragma once
+#include "encode.h"
 #include "engine.h"
 
 /* Loops of `pydpdk bench` over open sources: one thread receives, another process sends. */
@@ -28,3 +29,16 @@ int bench_receive(struct bench_receive *receive);
  * were taken. Gives up when none is for `give_up_ns`. */
 uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
                     uint64_t every_ns, uint64_t give_up_ns);
+
+/* Approved orders on their way out: encoded, then offered to `out` until they are taken. */
+struct bench_orders {
+    struct source *out;
+    struct encoder *encoder;
+    uint64_t give_up_ns;
+    uint64_t encode_ns, send_ns;    /* of the last call */
+    uint64_t refused;           /* orders that OUCH cannot say; in all */
+    uint64_t unsent;            /* that the wire did not take; in all */
+};
+enum { BENCH_ORDERS_MAX = 32 };
+/* At most BENCH_ORDERS_MAX of them. How many were sent. */
+uint64_t bench_orders(struct bench_orders *work, const struct event *orders, uint64_t count);

@@ -86,6 +86,7 @@ def test_the_account_closes_also_where_frames_are_lost(lines: Lines, who: str) -
 
 @pytest.mark.skipif(bool(missing()), reason="needs namespaces")
 @needs_two_cores
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", load.KINDS)
 def test_a_case_finds_a_rate_over_each_wire(
     market: data.Market, monkeypatch: pytest.MonkeyPatch, kind: str

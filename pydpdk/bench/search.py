@@ -17,8 +17,9 @@ from dataclasses import dataclass
 class Search:
     """What to try: from ``start`` by ``factor`` up to ``ceiling``, then down to ``resolution``.
 
-    ``floor``: where that fails, nothing below is tried. ``resolution``: of the found load, as a part of it. ``confirm``: trials that the result must
+    ``resolution``: of the found load, as a part of it. ``confirm``: trials that the result must
     pass beside the one that found it. ``trials_max``: after so many no other search begins.
+    ``floor``: where that fails, nothing below is tried.
     """
 
     start: int
