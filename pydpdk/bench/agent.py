@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pydpdk._core import ffi, lib
-from pydpdk.bench import reading, stamps
+from pydpdk.bench import reading, stamps, trading
 from pydpdk.bench.data import LINES, packets_of
 from pydpdk.engine import Engine, Live
 from pydpdk.errors import HostError, PydpdkError
@@ -46,6 +46,7 @@ class Agent:
         self._engine: Engine | None = None
         self._frames: Any = None
         self._socket: socket.socket | None = None
+        self._trader: trading.Trader | None = None
 
     def open(self, spec: str) -> Answer:
         """A source, numbered from 0."""
@@ -145,12 +146,15 @@ class Agent:
     def pace(
         self, out: int, frame: str, sequence: int, count: int, rate: int, nap_ns: int = ALL_NAP,
         rest_ns: int = 0, messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
+        answers: dict[str, int] | None = None,
     ) -> Answer:  # fmt: skip
         """A frame of :mod:`pydpdk.bench.stamps` again and again, with the times of each in it.
 
         Figures of ``struct bench_paced``. ``stall_ms``: a planted fault, before frame
-        ``stall_at``, while the schedule goes on.
+        ``stall_at``, while the schedule goes on. ``answers`` come back to a ``source``: see
+        :class:`trading.Answers`; ``rows`` are ``[number, due, sent, seen]`` of each.
         """
+        awaited = trading.Answers(self._sources, count, **answers) if answers else None
         one = bytes.fromhex(frame)
         held = ffi.from_buffer(bytearray(one * lib.PACED_BATCH), require_writable=True)
         paced = ffi.new(
@@ -164,6 +168,10 @@ class Agent:
                 "sent_at": stamps.SENT_AT,
                 "again_at": stamps.AGAIN_AT if messages == 2 else 0,
                 "late_at": stamps.LATE_AT,
+                "answers": awaited.pointer if awaited else ffi.NULL,
+                "stamps": awaited.stamps if awaited else ffi.NULL,
+                "number_at": stamps.PRICE_AT if awaited else 0,
+                "number": awaited.base if awaited else 0,
                 "sequence": sequence,
                 "count": count,
                 "rate": rate,
@@ -180,7 +188,8 @@ class Agent:
         _hurry(False)
         if rc < 0:
             raise HostError(f"{self._sources[out].spec}: it broke ({rc})")
-        return {name: int(getattr(paced, name)) for name in PACED}
+        told: Answer = {name: int(getattr(paced, name)) for name in PACED}
+        return told | {"rows": awaited.rows(told["begun_ns"], rate) if awaited else []}
 
     def stage(self, ring_fd: int, wanted: int, idle_ms: int) -> Answer:
         """As a strategy polls its ring: ``[seen, sent, late]`` in ns of each add order."""
@@ -203,6 +212,27 @@ class Agent:
             self._ready()
             reading.count_stage(reader, tally, idle_ms * 1_000_000)
         return tally.told()
+
+    def trader(self, ring_fd: int, orders_max: int, mac: str, address: str) -> Answer:
+        """A strategy at a ring, its orders to go out through source 0."""
+        send = trading.Sender(self._sources[0].pointer, mac, address)
+        self._trader = trading.Trader(ring_fd, orders_max, send)
+        self._stack.callback(self._trader.close)
+        return {}
+
+    def trade(self, idle_ms: int) -> Answer:
+        """Until the end of a turn: see :meth:`trading.Trader.turn`."""
+        assert self._trader is not None
+        self._ready()
+        return self._trader.turn(idle_ms * 1_000_000)
+
+    def trade_socket(self, wanted: int, idle_ms: int, spin: bool, interface: str) -> Answer:
+        """The same in pure Python between two kernel sockets."""
+        assert self._socket is not None
+        self._socket.settimeout(0 if spin else idle_ms / 1000)
+        with trading.order_socket(interface) as out:
+            self._ready()
+            return trading.answer(self._socket, out, wanted, idle_ms * 1_000_000)
 
     def join(self, interface: str, group: str, port: int) -> Answer:
         """A kernel UDP socket in a group."""

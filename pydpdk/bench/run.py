@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, load, receive, rings, stages, wire
+from pydpdk.bench import books, data, host, latency, load, receive, rings, stages, trade, wire
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -26,6 +26,7 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     **receive.cases(),
     **latency.cases(),
     **load.cases(),
+    **trade.cases(),
 }
 Notify = Callable[[str], None]
 
