@@ -6,6 +6,7 @@
 
 #define _GNU_SOURCE
 #include "bench_paced.h"
+#include "clock.h"
 #include "wire/inet.h"
 #include "wire/read.h"
 #include <endian.h>
@@ -21,13 +22,6 @@ struct schedule {
     uint64_t behind_until;
     uint64_t refused_since;     /* 0: the last were taken */
 };
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 static void sleep_until(uint64_t ns)
 {
@@ -68,7 +62,7 @@ static int listen(struct bench_paced *p)
 {
     struct packet packets[BURST_MAX];
     int n = p->answers->in->burst(p->answers->in, packets, BURST_MAX);
-    uint64_t now = n > 0 ? monotonic_ns() : 0;
+    uint64_t now = n > 0 ? monotonic_now() : 0;
     for (int i = 0; i < n; i++)
         look_at(p->answers, &packets[i], p->sent, now);
     return n;
@@ -156,18 +150,18 @@ static int given_up(const struct bench_paced *p, struct schedule *s, uint64_t no
 
 static void stall(struct bench_paced *p)
 {
-    sleep_until(monotonic_ns() + p->stall_ns);
+    sleep_until(monotonic_now() + p->stall_ns);
     p->stall_ns = 0;
 }
 
 static int linger(struct bench_paced *p)
 {
-    uint64_t last = monotonic_ns(), before = p->answers->count;
+    uint64_t last = monotonic_now(), before = p->answers->count;
     for (uint64_t now = last; p->answers->count < p->sent && now - last < p->answers->linger_ns;) {
         int rc = wait_for(p, now + p->answers->linger_ns, now);
         if (rc < 0)
             return rc;
-        now = monotonic_ns();
+        now = monotonic_now();
         if (p->answers->count > before)
             last = now;
         before = p->answers->count;
@@ -180,11 +174,11 @@ int bench_paced(struct bench_paced *p)
     struct schedule s = { .stamp = 0 };
     for (int i = 0; i < PACED_BATCH; i++)
         s.batch[i] = (struct outgoing){ .data = p->frames + (uint64_t)i * p->len, .len = p->len };
-    p->begun_ns = p->ended_ns = monotonic_ns() + (p->rate != 0 ? SECOND_NS / p->rate : 0);
+    p->begun_ns = p->ended_ns = monotonic_now() + (p->rate != 0 ? SECOND_NS / p->rate : 0);
     while (p->sent < p->count) {
         if (p->stall_ns != 0 && p->sent >= p->stall_at)
             stall(p);
-        uint64_t now = monotonic_ns();
+        uint64_t now = monotonic_now();
         int rc = 0, n = due_by(p, now);
         if (n == 0) {
             rc = wait_for(p, due_of(p, p->sent), now);

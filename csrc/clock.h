@@ -7,3 +7,4 @@ uint64_t ticks_now(void);
 /* Nanoseconds of an interval; the first call of the process measures the counter's rate
  * against CLOCK_MONOTONIC_RAW for 5 ms. */
 uint64_t ticks_ns(uint64_t ticks);
+uint64_t monotonic_now(void);   /* CLOCK_MONOTONIC in ns, which all processes of a host share */

@@ -174,6 +174,7 @@ def test_why_a_trial_fails() -> None:
     assert trial(sent=99, received=99, full=1).failed == "no room on the wire"
     assert trial(backlog_ns=late).failed == "backlog"
     assert trial(rate=0, backlog_ns=10**9, overdue_ns=10**9).failed == ""
+    assert trial(rate=0, full=1).failed == "no room on the wire"
     failed = [trial(), trial(rate=2_000, lost=1, received=99)]
     assert load.limited_by(Edge(1_000, 2_000), failed) == "loss"
     assert load.limited_by(Edge(1_000, 2_000, confirmed=False), failed) == "loss, not confirmed"

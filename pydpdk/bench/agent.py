@@ -197,6 +197,12 @@ class Agent:
             self._ready()
             return {"seen": reading.stage(reader, wanted, idle_ms * 1_000_000)}
 
+    def hops(self, ring_fd: int, wanted: int) -> Answer:
+        """A histogram of the ways of so many records of csrc/bench_readers.c."""
+        with Reader(fd=ring_fd) as reader:
+            self._ready()
+            return {"hist": reading.hops(reader, wanted).encode()}
+
     def count(
         self, first: int, step: int, idle_ms: int, ring_fd: int = -1, slice_ms: int = 0
     ) -> Answer:

@@ -102,9 +102,11 @@ def grid(rates: Search) -> list[int]:
     return made
 
 
-def limited_by(edge: Edge, rows: list[Trial]) -> str:
-    """What ended the lowest trial that failed."""
-    failed = [trial for trial in rows if trial.rate == edge.failed and trial.failed]
+def limited_by(
+    edge: Edge, rows: list[Trial], load: Callable[[Trial], int] = lambda trial: trial.rate
+) -> str:
+    """What ended the lowest trial that failed; ``load``: what was searched for."""
+    failed = [trial for trial in rows if load(trial) == edge.failed and trial.failed]
     if not failed:
         return "nothing up to the ceiling"
     confirmed = "" if edge.confirmed else ", not confirmed"
@@ -139,7 +141,9 @@ class Trial:
             return "loss"
         if self.sent < self.frames or (self.rate and not self._in_time(self.overdue_ns)):
             return "no room on the wire" if self.full else "the generator"
-        if self.rate and not self._in_time(self.backlog_ns):
+        if not self.rate:
+            return "no room on the wire" if self.full else ""
+        if not self._in_time(self.backlog_ns):
             return "backlog"
         return ""
 
@@ -165,9 +169,12 @@ class Line:
         self.reader.begin(
             "count", first=first, step=MESSAGES, idle_ms=IDLE_MS, slice_ms=slice_ms, **self.ring
         )
-        told = way.sender.ask("pace", out=0, frame=stamps.add_and_delete(), sequence=first,
-                              count=frames, rate=rate, messages=MESSAGES, **self.how,
-                              **fault)  # fmt: skip
+        way.sender.begin(
+            "pace", out=0, frame=stamps.add_and_delete(), sequence=first, count=frames, rate=rate,
+            messages=MESSAGES, **self.how, **fault,
+        )  # fmt: skip
+        way.sender.heard(frames / rate if rate else 0)
+        told = way.sender.end()
         way.behind.add(told)
         end = first + MESSAGES * told["sent"]
         way.sequence = end + 1

@@ -19,6 +19,7 @@ from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT, of_payload
 from pydpdk.hist import Hist
 from pydpdk.ring import Events, Reader
 
+HOP_IDLE_NS = 1_000_000_000
 LOOKS = 10_000  # at ring or socket between two looks at the clock
 ADD, SYSTEM = lib.EVENT_ADD, lib.EVENT_SYSTEM
 SEQUENCE = slice(SEQUENCE_AT - HEADERS, SEQUENCE_AT - HEADERS + 8)
@@ -116,6 +117,17 @@ def stage(reader: Reader, wanted: int, idle_ns: int) -> list[list[int]]:
             reader.release()
             break
     return seen
+
+
+def hops(reader: Reader, wanted: int) -> Hist:
+    """The time that each record took, by its ts_event."""
+    ways: list[int] = []
+    for now, events in _batches(reader, HOP_IDLE_NS):
+        ways += [now - put for put in events["ts_event"].tolist()]
+        if len(ways) >= wanted:
+            reader.release()
+            break
+    return Hist.from_values(ways)
 
 
 def count_stage(reader: Reader, tally: Tally, idle_ns: int) -> None:

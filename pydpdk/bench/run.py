@@ -8,7 +8,21 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import books, data, host, latency, load, receive, rings, stages, trade, wire
+from pydpdk.bench import (
+    books,
+    burst,
+    data,
+    host,
+    latency,
+    load,
+    readers,
+    receive,
+    rings,
+    soak,
+    stages,
+    trade,
+    wire,
+)
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
@@ -20,12 +34,15 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "book": books.book,
     "ring": rings.ring,
     "hop": rings.hop,
+    "readers": readers.readers,
     "path": books.path,
     "stage": stages.stage,
     "memory": books.memory,
     **receive.cases(),
     **latency.cases(),
     **load.cases(),
+    **burst.cases(),
+    **soak.cases(),
     **trade.cases(),
 }
 Notify = Callable[[str], None]
