@@ -101,7 +101,7 @@ def _series(name: str, against: str, who: _Threads | _Processes) -> Series:
         hists.setdefault(WAY, Hist()).merge(whole)
         return float(whole.percentile(50))
 
-    return Series(name, "ours", run, against, hists=hists)
+    return Series(name, "ours" if against else "floor", run, against, hists=hists)
 
 
 def _seen(core: int, reader: Reader, hist: Hist) -> None:

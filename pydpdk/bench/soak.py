@@ -27,7 +27,7 @@ from pydpdk.bench.schedule import RESPONSE, SERVICE
 from pydpdk.errors import HostError, PydpdkError
 from pydpdk.hist import Hist
 
-SECONDS, SECONDS_QUICK = 10.0, 1.0  # a round
+SECONDS, SECONDS_QUICK = 10.0, 0.5  # a round
 SLICES = 10
 COLUMNS = ("begins_s", "received", "lost", "p50", "p99", "max")
 
