@@ -97,6 +97,14 @@ uint64_t bench_copy(struct event *slots, uint64_t mask, uint64_t count)
     return sum;
 }
 
+uint64_t bench_ticks(uint64_t reads)
+{
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < reads; i++)
+        sum += ticks_now();
+    return sum;
+}
+
 /* ---- parts ---- */
 
 uint64_t bench_walk(struct source *source, int burst)
@@ -221,52 +229,60 @@ static int is_change(const struct message *message)
         || message->data[0] == 'X' || message->data[0] == 'U';
 }
 
-static int change(struct books *books, const struct message *message)
+static int replace(struct books *books, const struct message *message, const struct book_fetch *fetch)
 {
     struct book_change change;
-    int code;
+    int code = book_delete_fetched(books, &fetch[0], &change);
+    return code != 0 ? code : book_add_fetched(books, &fetch[1], change.instrument, change.side,
+                                               rd_be32(AS(order_replace)->shares));
+}
+
+static int change(struct books *books, const struct message *message, const struct book_fetch *fetch)
+{
+    struct book_change change;
     switch (message->data[0]) {
     case 'A': case 'F':
-        return book_add(books, locate_of(message), side_of(message), order_of(message), price_of(message),
-                        rd_be32(AS(add_order)->shares));
-    case 'D': return book_delete(books, order_of(message), &change);
+        return book_add_fetched(books, fetch, fetch->instrument, fetch->side, rd_be32(AS(add_order)->shares));
+    case 'D': return book_delete_fetched(books, fetch, &change);
     case 'E': case 'C': case 'X':
-        return book_reduce(books, order_of(message), rd_be32(AS(order_cancel)->shares), &change);
-    case 'U':
-        code = book_delete(books, order_of(message), &change);
-        return code != 0 ? code : book_add(books, change.instrument, change.side,
-                                           rd_be64(AS(order_replace)->new_order_reference),
-                                           rd_px4be(AS(order_replace)->price), rd_be32(AS(order_replace)->shares));
+        return book_reduce_fetched(books, fetch, rd_be32(AS(order_cancel)->shares), &change);
+    case 'U': return replace(books, message, fetch);
     default: return 0;
     }
 }
 
-/* In the passes of the product's decoder. */
-static void prefetch_batch(const struct books *books, const struct message *messages, uint64_t count)
+/* As the product's decoder does. Returns how many were declared. */
+static unsigned declare(const struct message *message, struct book_fetch *fetch)
 {
-    uint32_t orders[BATCH];
-    for (uint64_t i = 0; i < count; i++)
-        if (is_add(&messages[i]) || is_change(&messages[i]))
-            book_prefetch(books, locate_of(&messages[i]), order_of(&messages[i]));
-    for (uint64_t i = 0; i < count; i++)
-        if (is_add(&messages[i]))
-            book_prefetch_side(books, locate_of(&messages[i]), side_of(&messages[i]));
-        else
-            orders[i] = is_change(&messages[i]) ? book_prefetch_order(books, order_of(&messages[i])) : NO_ORDER;
-    for (uint64_t i = 0; i < count; i++)
-        if (is_add(&messages[i]))
-            book_prefetch_tail(books, locate_of(&messages[i]), side_of(&messages[i]), price_of(&messages[i]));
-        else
-            book_prefetch_queue(books, orders[i]);
+    if (is_add(message)) {
+        *fetch = (struct book_fetch){ .kind = FETCH_ADD, .instrument = locate_of(message), .id = order_of(message),
+                                      .side = (uint8_t)side_of(message), .price = price_of(message) };
+        return 1;
+    }
+    if (!is_change(message))
+        return 0;
+    *fetch = (struct book_fetch){ .kind = FETCH_CHANGE, .instrument = locate_of(message), .id = order_of(message) };
+    if (message->data[0] != 'U')
+        return 1;
+    fetch[1] = (struct book_fetch){ .kind = FETCH_REPLACE, .instrument = fetch->instrument,
+                                    .id = rd_be64(AS(order_replace)->new_order_reference),
+                                    .price = rd_px4be(AS(order_replace)->price) };
+    return 2;
 }
 
 static uint64_t change_batch(struct books *books, const struct message *messages, uint64_t count, int queue)
 {
+    struct book_fetch fetches[2 * BATCH];
     uint64_t refused = 0, shares;
+    unsigned fetched = 0, at[BATCH];
     uint32_t orders;
-    prefetch_batch(books, messages, count);
     for (uint64_t i = 0; i < count; i++) {
-        refused += change(books, &messages[i]) != 0;
+        at[i] = fetched;
+        fetched += declare(&messages[i], &fetches[fetched]);
+    }
+    book_fetch(books, fetches, fetched);
+    for (uint64_t i = 0; i < count; i++) {
+        refused += change(books, &messages[i], &fetches[at[i]]) != 0;
         if (queue && is_add(&messages[i]))
             refused += book_queue(books, order_of(&messages[i]), &shares, &orders) != 0;
     }

@@ -24,6 +24,8 @@ uint64_t bench_gather(const uint64_t *lines, const uint32_t *order, uint64_t ste
 /* 64 bytes in and out of each of `mask` + 1 slots in turn. */
 uint64_t bench_copy(struct event *slots, uint64_t mask, uint64_t count);
 
+uint64_t bench_ticks(uint64_t reads);       /* reads the cycle counter so often */
+
 /* ---- parts ---- */
 uint64_t bench_walk(struct source *source, int burst);      /* to its end; frames */
 /* The first `max` packets; their bytes must outlive the source's bursts (a plain capture's do). */

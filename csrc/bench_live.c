@@ -61,6 +61,16 @@ int bench_receive(struct bench_receive *r)
     return 0;
 }
 
+/* No time stamp of single polls: that takes as long as an empty poll. */
+uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty)
+{
+    uint64_t begun = ticks_now(), none = 0;
+    for (uint64_t i = 0; i < polls; i++)
+        none += port_poll(source, BURST_MAX) == 0;
+    *empty = none;
+    return ticks_now() - begun;
+}
+
 /* ---- sending ---- */
 
 static uint64_t send_burst(struct source *out, const struct packet *frames, uint64_t count, uint64_t give_up_ns)

@@ -25,6 +25,8 @@ struct bench_receive {
 
 /* 0, or the negative errno that ended it. */
 int bench_receive(struct bench_receive *receive);
+/* Ticks that `polls` polls of a DPDK port take; *empty: how many of them found nothing. */
+uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty);
 /* Sends them as fast as they are taken in bursts of `burst`, one each `every_ns`; returns how many
  * were taken. Gives up when none is for `give_up_ns`. */
 uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,

@@ -10,7 +10,7 @@
  * instrument, side and price; these lead to its level, by a search from the best (book_level.c).
  * A level holds the ends of the queue of its orders, oldest first, linked through the pool. So an
  * operation touches a map line, an order, a book, a level and at most two neighbours: it
- * costs what these cache misses cost, and a batch that was prefetched hides most of them.
+ * costs what these cache misses cost, and a batch that was fetched (book_fetch.c) hides most of them.
  *
  * One thread changes the books. Others read levels by the version of a book, a sequence lock: odd
  * while it changes, and what was read counts only when the version before and after is the same
@@ -21,7 +21,7 @@
  * Mixing both in one book is a fault of the sender: it is refused where it would lose orders, and
  * harmless to memory elsewhere.
  *
- * Memory: 32 bytes an order in the pool and 16 in the map, 32 a level, 128 an instrument,
+ * Memory: 32 bytes an order in the pool and 16 in the map, 40 a level, 128 an instrument,
  * reserved in one piece at start; pages come when first touched and no call is made later. */
 
 _Static_assert(sizeof(struct order) == 32, "two orders per cache line");
@@ -58,6 +58,7 @@ int books_create(const struct books_config *config, struct books **books)
     uint64_t bytes = sizeof(struct books);
     uint64_t all = lay(&bytes, BOOK_INSTRUMENTS_MAX * sizeof(struct book));
     uint64_t levels = lay(&bytes, (uint64_t)config->levels_max * sizeof(struct level));
+    uint64_t prices = lay(&bytes, (uint64_t)config->levels_max * sizeof(int64_t));
     uint64_t pool = lay(&bytes, (uint64_t)config->orders_max * sizeof(struct order));
     uint64_t map = lay(&bytes, order_map_lines(config->orders_max) * sizeof(struct map_line));
     char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -67,7 +68,7 @@ int books_create(const struct books_config *config, struct books **books)
     struct books *made = (struct books *)base;
     *made = (struct books){ .pool = (struct order *)(base + pool), .orders_max = config->orders_max,
         .free = NO_ORDER, .all = (struct book *)(base + all), .bytes = bytes };
-    arena_open(&made->arena, (struct level *)(base + levels), config->levels_max);
+    arena_open(&made->arena, (struct level *)(base + levels), (int64_t *)(base + prices), config->levels_max);
     order_map_open(&made->map, (struct map_line *)(base + map), config->orders_max, config->seed);
     for (uint32_t i = 0; i < BOOK_INSTRUMENTS_MAX; i++)
         made->all[i].bid = made->all[i].ask = INT64_MAX;    /* UNDEF_PRICE */
@@ -144,8 +145,10 @@ static int full(struct book *book)
     return COUNT_book_full;
 }
 
-int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, int64_t price, uint32_t size)
+int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32_t instrument, int side, uint32_t size)
 {
+    const uint64_t id = fetch->id;
+    const int64_t price = fetch->price;
     if (instrument >= BOOK_INSTRUMENTS_MAX)
         return COUNT_book_instrument;
     if (size == 0)
@@ -155,11 +158,13 @@ int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, in
     const int ask = side == SIDE_ASK;
     const uint32_t index = pool_next(books);
     struct book *book = book_of(books, instrument);
-    int rc = order_map_put(&books->map, books->pool, id, index);
+    int rc = order_map_put(&books->map, books->pool, id, fetch->tag, index);
     if (rc != 0)
         return rc == -EEXIST ? COUNT_book_duplicate_order : full(book);
     change_begin(book);
-    struct level *level = level_get(&books->arena, &book->side[ask], ask, price);
+    struct level *level = level_near(&books->arena, &book->side[ask], price, fetch->level);
+    if (level == NULL)
+        level = level_get(&books->arena, &book->side[ask], ask, price);
     if (level != NULL) {
         pool_take(books, index);
         books->pool[index] = (struct order){ .id = id, .price = price, .size = size, .next = NO_ORDER,
@@ -172,8 +177,21 @@ int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, in
     if (level != NULL)
         return 0;
     books->pool[index].id = id;     /* it must be readable there for the map to find it */
-    order_map_erase(&books->map, order_map_find(&books->map, books->pool, id));
+    order_map_erase(&books->map, order_map_find(&books->map, books->pool, id, fetch->tag));
     return full(book);
+}
+
+/* What fetches nothing and has no hints. */
+static struct book_fetch plain(const struct books *books, uint64_t id)
+{
+    return (struct book_fetch){ .id = id, .tag = order_map_tag(&books->map, id), .level = NO_LEVEL };
+}
+
+int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, int64_t price, uint32_t size)
+{
+    struct book_fetch fetch = plain(books, id);
+    fetch.price = price;
+    return book_add_fetched(books, &fetch, instrument, side, size);
 }
 
 /* Takes the order off its level and out of the map. */
@@ -192,12 +210,23 @@ static void retire(struct books *books, struct map_entry *entry, struct level *l
     pool_give(books, index);
 }
 
-static int take_off(struct books *books, struct map_entry *entry, uint32_t size, struct book_change *change)
+static struct map_entry *find(const struct books *books, const struct book_fetch *fetch)
+{
+    struct map_entry *entry = fetch->entry;
+    if (entry != NULL && entry->ref != 0 && books->pool[entry->ref - 1].id == fetch->id)
+        return entry;
+    return order_map_find(&books->map, books->pool, fetch->id, fetch->tag);
+}
+
+static int take_off(struct books *books, struct map_entry *entry, uint32_t guess, uint32_t size,
+                    struct book_change *change)
 {
     struct order *order = &books->pool[entry->ref - 1];
     const int ask = order->where & 1;
     struct book *book = &books->all[order->where >> 1];
-    struct level *level = level_find(&books->arena, &book->side[ask], ask, order->price);
+    struct level *level = level_near(&books->arena, &book->side[ask], order->price, guess);
+    if (level == NULL)
+        level = level_find(&books->arena, &book->side[ask], ask, order->price);
     const uint32_t taken = size < order->size ? size : order->size;
     *change = (struct book_change){ .price = order->price, .instrument = order->where >> 1, .size = taken,
         .left = order->size - taken, .side = ask ? SIDE_ASK : SIDE_BID };
@@ -212,20 +241,32 @@ static int take_off(struct books *books, struct map_entry *entry, uint32_t size,
     return 0;
 }
 
-int book_reduce(struct books *books, uint64_t id, uint32_t size, struct book_change *change)
+int book_reduce_fetched(struct books *books, const struct book_fetch *fetch, uint32_t size, struct book_change *change)
 {
-    struct map_entry *entry = order_map_find(&books->map, books->pool, id);
+    struct map_entry *entry = find(books, fetch);
     if (entry == NULL)
         return COUNT_book_unknown_order;
-    return size == 0 ? COUNT_book_bad_size : take_off(books, entry, size, change);
+    return size == 0 ? COUNT_book_bad_size : take_off(books, entry, fetch->level, size, change);
+}
+
+int book_delete_fetched(struct books *books, const struct book_fetch *fetch, struct book_change *change)
+{
+    struct map_entry *entry = find(books, fetch);
+    if (entry == NULL)
+        return COUNT_book_unknown_order;
+    return take_off(books, entry, fetch->level, books->pool[entry->ref - 1].size, change);
+}
+
+int book_reduce(struct books *books, uint64_t id, uint32_t size, struct book_change *change)
+{
+    const struct book_fetch fetch = plain(books, id);
+    return book_reduce_fetched(books, &fetch, size, change);
 }
 
 int book_delete(struct books *books, uint64_t id, struct book_change *change)
 {
-    struct map_entry *entry = order_map_find(&books->map, books->pool, id);
-    if (entry == NULL)
-        return COUNT_book_unknown_order;
-    return take_off(books, entry, books->pool[entry->ref - 1].size, change);
+    const struct book_fetch fetch = plain(books, id);
+    return book_delete_fetched(books, &fetch, change);
 }
 
 int book_level(struct books *books, uint32_t instrument, int side, int64_t price, uint64_t size)
@@ -255,7 +296,8 @@ static void drop_queue(struct books *books, uint32_t index)
 {
     while (index != NO_ORDER) {
         uint32_t next = books->pool[index].next;
-        order_map_erase(&books->map, order_map_find(&books->map, books->pool, books->pool[index].id));
+        const uint64_t id = books->pool[index].id;
+        order_map_erase(&books->map, order_map_find(&books->map, books->pool, id, order_map_tag(&books->map, id)));
         pool_give(books, index);
         index = next;
     }

@@ -94,14 +94,30 @@ struct book *book_of(struct books *books, uint32_t instrument);
 const struct order *book_find(const struct books *books, uint64_t id);  /* NULL when not live */
 /* Shares and orders ahead of this one at its price; -ENOENT when not live. */
 int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead);
-/* Hints for a batch, in passes: the book and the map line of each id; its order, or for an add
- * the best level of its side; then the order's level and the neighbours in its queue, or the
- * order at the end of the add's level. */
-void book_prefetch(const struct books *books, uint32_t instrument, uint64_t id);
-uint32_t book_prefetch_order(const struct books *books, uint64_t id);   /* index for the next pass */
-void book_prefetch_side(const struct books *books, uint32_t instrument, int side);
-void book_prefetch_tail(const struct books *books, uint32_t instrument, int side, int64_t price);
-void book_prefetch_queue(const struct books *books, uint32_t index);
+/* A batch of operations that were fetched first costs a fraction of the same one by one. Each is
+ * declared in its order, book_fetch() fetches what all of them will touch, then each is done by
+ * its function of the second kind. What was fetched is only a hint: the result is the same. */
+enum fetch_kind {
+    FETCH_ADD = 0,          /* instrument, side, id, price */
+    FETCH_CHANGE = 1,       /* instrument, id */
+    FETCH_REPLACE = 2,      /* id, price of the order that takes the place of the one before */
+};
+struct map_entry;
+struct book_fetch {
+    uint64_t id;
+    int64_t price;
+    uint32_t instrument;
+    uint8_t side;           /* SIDE_* */
+    uint8_t kind;           /* FETCH_* */
+    uint8_t pad[2];
+    uint32_t tag;           /* from here on: found by book_fetch() */
+    uint32_t level;
+    struct map_entry *entry;
+};
+void book_fetch(const struct books *books, struct book_fetch *fetches, unsigned count);
+int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32_t instrument, int side, uint32_t size);
+int book_reduce_fetched(struct books *books, const struct book_fetch *fetch, uint32_t size, struct book_change *change);
+int book_delete_fetched(struct books *books, const struct book_fetch *fetch, struct book_change *change);
 /* Readers on other threads: begin, read, and read again when end says 0. */
 uint64_t book_read_begin(const struct books *books, uint32_t instrument);
 int book_read_end(const struct books *books, uint32_t instrument, uint64_t begun);

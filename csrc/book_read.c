@@ -1,6 +1,5 @@
 #include "book_own.h"
 #include "event.h"
-#include "prefetch.h"
 #include <emmintrin.h>
 #include <errno.h>
 #include <stddef.h>
@@ -26,7 +25,7 @@ uint64_t books_levels_room(const struct books *books) { return books->arena.room
 
 const struct order *book_find(const struct books *books, uint64_t id)
 {
-    const struct map_entry *entry = order_map_find(&books->map, books->pool, id);
+    const struct map_entry *entry = order_map_find(&books->map, books->pool, id, order_map_tag(&books->map, id));
     return entry != NULL ? &books->pool[entry->ref - 1] : NULL;
 }
 
@@ -68,55 +67,6 @@ int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, u
     *shares_ahead = ahead.shares;
     *orders_ahead = ahead.orders;
     return 0;
-}
-
-void book_prefetch(const struct books *books, uint32_t instrument, uint64_t id)
-{
-    const char *book = (const char *)&books->all[instrument];
-    prefetch(book);         /* its levels, */
-    prefetch(book + 64);    /* and its announced top */
-    order_map_prefetch(&books->map, id);
-}
-
-uint32_t book_prefetch_order(const struct books *books, uint64_t id)
-{
-    uint32_t index = order_map_guess(&books->map, id);
-    if (index != NO_ORDER)
-        prefetch(&books->pool[index]);
-    return index;
-}
-
-/* The best level, and those behind it that a search looks at. */
-static void prefetch_best(const struct books *books, const struct book_side *side)
-{
-    const char *best = (const char *)&books->arena.level[side->at + side->count - 1];
-    prefetch(best);
-    prefetch(best - 64);
-}
-
-void book_prefetch_side(const struct books *books, uint32_t instrument, int side)
-{
-    prefetch_best(books, &books->all[instrument].side[side == SIDE_ASK]);
-}
-
-void book_prefetch_tail(const struct books *books, uint32_t instrument, int side, int64_t price)
-{
-    const int ask = side == SIDE_ASK;
-    const struct level *level = level_find(&books->arena, &books->all[instrument].side[ask], ask, price);
-    if (level != NULL && level->tail != NO_ORDER)
-        prefetch(&books->pool[level->tail]);
-}
-
-void book_prefetch_queue(const struct books *books, uint32_t index)
-{
-    if (index == NO_ORDER)
-        return;
-    const struct order *order = &books->pool[index];
-    if (order->prev != NO_ORDER)
-        prefetch(&books->pool[order->prev]);
-    if (order->next != NO_ORDER)
-        prefetch(&books->pool[order->next]);
-    prefetch_best(books, &books->all[order->where >> 1].side[order->where & 1]);
 }
 
 /* Acquire: pairs with the release store in change_end; the book is whole as of that version. */

@@ -8,3 +8,6 @@ uint64_t ticks_now(void);
  * against CLOCK_MONOTONIC_RAW for 5 ms. */
 uint64_t ticks_ns(uint64_t ticks);
 uint64_t monotonic_now(void);   /* CLOCK_MONOTONIC in ns, which all processes of a host share */
+/* Ticks from one look at the counter to the next with nothing between: as a row of them
+ * shows it at best. The first call of the process measures it. */
+uint64_t ticks_cost(void);

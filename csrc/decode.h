@@ -13,6 +13,11 @@ struct message {            /* one message as the arbiter passes it on */
     uint32_t pad;
 };
 
+struct sample {             /* ticks spent within one step, where it is looked at closely */
+    uint64_t book, changes;
+    uint64_t ring, records;
+};
+
 struct decoder {            /* what a protocol's decode function works on, one per feed */
     struct counters *counters;
     struct books *books;
@@ -22,6 +27,7 @@ struct decoder {            /* what a protocol's decode function works on, one p
     uint64_t unreported;    /* records lost since the last one that fitted */
     uint32_t feed;          /* upper half of instrument_id */
     uint32_t gaps;          /* declared this session: books with an older epoch are suspect */
+    struct sample *sample;  /* NULL: not looked at closely now */
     uint64_t by_type[256];  /* decoded messages by the venue's type byte */
 };
 

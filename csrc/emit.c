@@ -1,4 +1,5 @@
 #include "emit.h"
+#include "sample.h"
 
 static uint32_t best(const struct books *books, const struct book_side *side, int64_t *price)
 {
@@ -56,7 +57,10 @@ void emit(struct decoder *decoder, struct event *event)
     if (!decoder->out)
         return;
     event->instrument_id |= decoder->feed << 16;
-    if (put(decoder, event) == 0) {
+    uint64_t begun = sample_begin(decoder);
+    int rc = put(decoder, event);
+    sample_ring(decoder, begun);
+    if (rc == 0) {
         COUNT(decoder->counters, events_written);
     } else {
         decoder->unreported++;

@@ -1,4 +1,5 @@
 #include "engine_own.h"
+#include "sample.h"
 #include <errno.h>
 #include <string.h>
 
@@ -84,7 +85,10 @@ static void note_accepted(struct counters *counters, unsigned noted)
 static int handle(struct engine *engine, struct lane *lane, const struct packet *packet)
 {
     struct datagram datagram;
+    uint64_t begun = engine->sampled ? ticks_now() : 0;
     int reason = frame_parse(packet, engine->config.checksum_policy, &datagram);
+    if (engine->sampled)
+        hist_add(&engine->times->parse, ticks_ns(sample_ticks(begun)), 1);
     if (reason != 0) {
         if (lane->answer != NULL)
             listen(engine, lane, packet);
@@ -155,6 +159,29 @@ static bool overdue(struct engine *engine)
         && due(engine, utc_now(engine->config.clock) - engine->config.idle_ns);
 }
 
+/* At random, so that no rhythm of the input hides from it. */
+static void look_closely(struct engine *engine)
+{
+    engine->random = engine->random * 1664525 + 1013904223;
+    bool now = engine->config.sample_every > 0
+        && (uint64_t)engine->random * engine->config.sample_every >> 32 == 0;
+    if (now == engine->sampled)
+        return;
+    engine->sampled = now;
+    for (unsigned i = 0; i < engine->feeds_count; i++)
+        feed_sample(engine->feeds[i], now ? &engine->sample : NULL);
+}
+
+static void note_sample(struct engine *engine)
+{
+    struct sample *sample = &engine->sample;
+    if (sample->changes > 0)
+        hist_add(&engine->times->book, ticks_ns(sample->book) / sample->changes, sample->changes);
+    if (sample->records > 0)
+        hist_add(&engine->times->ring, ticks_ns(sample->ring) / sample->records, sample->records);
+    *sample = (struct sample){ 0 };
+}
+
 static void note_times(struct engine *engine, uint64_t ticks, int packets)
 {
     uint64_t decode = 0, messages = 0, n;
@@ -163,11 +190,14 @@ static void note_times(struct engine *engine, uint64_t ticks, int packets)
         messages += n;
     }
     if (packets > 0) {
+        hist_add(&engine->times->step, ticks_ns(ticks), (uint64_t)packets);
         uint64_t rest = ticks - engine->receive_ticks > decode ? ticks - engine->receive_ticks - decode : 0;
-        hist_add(&engine->times.arbitrate, ticks_ns(rest) / (uint64_t)packets, (uint64_t)packets);
+        hist_add(&engine->times->arbitrate, ticks_ns(rest) / (uint64_t)packets, (uint64_t)packets);
     }
     if (messages > 0)
-        hist_add(&engine->times.decode, ticks_ns(decode) / messages, messages);
+        hist_add(&engine->times->decode, ticks_ns(decode) / messages, messages);
+    if (engine->sampled)
+        note_sample(engine);
     engine->receive_ticks = 0;
 }
 
@@ -235,21 +265,22 @@ int engine_step(struct engine *engine)
     uint64_t begun = ticks_now(), before = written(engine);
     struct lane *lane = next_lane(engine);
     int rc = 0;
-    if (lane != NULL)
+    if (lane != NULL) {
+        look_closely(engine);
         rc = take_batch(engine, lane);
-    else if (stopped || ended(engine))
+    } else if (stopped || ended(engine))
         rc = finish(engine);
     else if (overdue(engine))
         rc = deadline(engine);
     else if (engine->config.clock != NULL && written(engine) == before)
         return 0;       /* an idle poll */
     engine_flush(engine);
-    note_times(engine, ticks_now() - begun, rc);
     tell_batch(engine, before, rc);
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_sync(engine->feeds[i]);
     if (engine->out != NULL)
         ring_publish(engine->out);
+    note_times(engine, ticks_now() - begun, rc);
     return rc;
 }
 
@@ -265,7 +296,7 @@ static void watch_stall(struct engine *engine)
         uint64_t ns = ticks_ns(gap);
         engine->counters.value[COUNT_stalls]++;
         engine->counters.value[COUNT_stall_us] += ns / 1000;
-        hist_add(&engine->times.stall, ns, 1);
+        hist_add(&engine->times->stall, ns, 1);
     }
 }
 

@@ -35,12 +35,22 @@ struct engine_config {
     uint32_t trust;             /* 1: a stamp far ahead moves the clock alone (a live clock's does) */
     uint32_t marks;             /* 1: an EVENT_MARK tells readers where each batch ends */
     uint64_t incarnation;       /* told in an EVENT_ENGINE before all else; 0: not told */
+    struct engine_times *times; /* shared memory that outlives the engine; NULL: its own */
+    uint32_t sample_every;      /* one step in so many, at random, is looked at closely; 0: none */
+    uint32_t pad;
 };
 
-struct engine_times {           /* ns; one sample a burst or step, weighted by what it handled */
+/* ns by the TSC. A burst or step is one interval, counted once for each packet or message that it
+ * handled. Those marked so are of one step in `sample_every`, and what looking at the counter
+ * costs is taken off them. pydpdk/times.py tells readers which events each lies between. */
+struct engine_times {
     struct hist receive;        /* per packet: source burst */
-    struct hist arbitrate;      /* per packet: frame, session, arbiter */
-    struct hist decode;         /* per message: decoder, books, ring */
+    struct hist parse;          /* per packet, sampled: frame to datagram */
+    struct hist arbitrate;      /* per packet: parse, session, arbiter */
+    struct hist decode;         /* per message: decoder with books and ring */
+    struct hist book;           /* per change of a book, sampled */
+    struct hist ring;           /* per record, sampled: into its slot */
+    struct hist step;           /* per packet: from asking the source to the publication of its records */
     struct hist stall;          /* live: each time the loop did not run for STALL_NS */
 };
 

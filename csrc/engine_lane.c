@@ -30,7 +30,7 @@ static void refill(struct engine *engine, struct lane *lane)
     if (rc > 0 || engine->config.clock == NULL)     /* an idle poll costs no packet anything */
         engine->receive_ticks += ticks;
     if (rc > 0)
-        hist_add(&engine->times.receive, ticks_ns(ticks) / (uint64_t)rc, (uint64_t)rc);
+        hist_add(&engine->times->receive, ticks_ns(ticks) / (uint64_t)rc, (uint64_t)rc);
     for (int i = 0; i < rc; i++)
         if (lane->packets[i].ts_recv > engine->config.until_ns) {
             lane->count = rc = i;

@@ -20,6 +20,9 @@ int engine_create(const struct engine_config *config, struct ring *out, struct e
     made->reserve = EVENTS_PER_STEP + EVENTS_PER_PACKET;
     made->deadline_us = UINT64_MAX;
     made->stall_ticks = (uint64_t)(1e6 * STALL_NS / (double)ticks_ns(1000000));
+    made->times = config->times != NULL ? config->times : &made->own_times;
+    made->random = 1;
+    ticks_cost();           /* measured now, not on the packet path */
     made->voice = (struct decoder){ .counters = &made->counters, .out = out };
     *engine = made;
     return 0;
@@ -90,7 +93,7 @@ int engine_source_error(const struct engine *engine, int source)
 
 uint64_t engine_now(const struct engine *engine) { return engine->now; }
 const struct counters *engine_counters(const struct engine *engine) { return &engine->counters; }
-const struct engine_times *engine_times(const struct engine *engine) { return &engine->times; }
+const struct engine_times *engine_times(const struct engine *engine) { return engine->times; }
 
 struct feed *engine_feed(const struct engine *engine, unsigned index)
 {

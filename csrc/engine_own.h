@@ -49,7 +49,11 @@ struct engine {
     atomic_bool stop;
     struct decoder voice;   /* what the engine itself has to say goes out through it */
     struct counters counters;
-    struct engine_times times;
+    struct engine_times *times;     /* the configuration's, or own_times */
+    struct sample sample;
+    bool sampled;           /* this step is looked at closely */
+    uint32_t random;
+    struct engine_times own_times;
 };
 
 /* engine_lane.c */

@@ -349,6 +349,7 @@ uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages)
     return ticks;
 }
 
+void feed_sample(struct feed *feed, struct sample *sample) { feed->decoder.sample = sample; }
 void feed_tap(struct feed *feed, struct tap *tap) { feed->tap = tap; }
 const struct feed_config *feed_config(const struct feed *feed) { return &feed->config; }
 struct books *feed_books(struct feed *feed) { return feed->decoder.books; }

@@ -50,6 +50,8 @@ uint64_t feed_load(const struct feed *feed);
 void feed_finish(struct feed *feed, uint64_t ts_recv);
 void feed_sync(struct feed *feed);      /* brings counters and the running ledger up to date */
 /* Ticks spent in the decoder since the last call, and the messages that took them. */
+/* Looks closely at what the decoder does, or (NULL) no more. */
+void feed_sample(struct feed *feed, struct sample *sample);
 uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages);
 void feed_tap(struct feed *feed, struct tap *tap);      /* NULL: none */
 

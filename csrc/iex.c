@@ -1,4 +1,5 @@
 #include "protocols.h"
+#include "sample.h"
 #include "symbols.h"
 #include "wire/iex.h"
 #include "wire/iextp.h"
@@ -71,11 +72,19 @@ static void failed(struct decoder *decoder, struct book *book, int code)
         book_failed(decoder, book, code);
 }
 
+static int put_level(struct decoder *decoder, uint32_t instrument, int side, int64_t price, uint32_t size)
+{
+    uint64_t begun = sample_begin(decoder);
+    int code = book_level(decoder->books, instrument, side, price, size);
+    sample_book(decoder, begun, 1);
+    return code;
+}
+
 static void set_level(struct decoder *decoder, struct book *book, uint32_t instrument, int side, int64_t price,
                       uint32_t size)
 {
     failed(decoder, book, price <= 0 || price == UNDEF_PRICE ? COUNT_book_bad_price
-                          : book_level(decoder->books, instrument, side, price, size));
+                          : put_level(decoder, instrument, side, price, size));
 }
 
 static void level_update(struct decoder *decoder, const struct message *message, struct book *book,
@@ -103,7 +112,7 @@ static void set_side(struct decoder *decoder, struct book *book, uint32_t instru
     if (levels->count) {
         int64_t old = books_levels(decoder->books)[levels->at].price;
         if (old != price || size == 0)
-            failed(decoder, book, book_level(decoder->books, instrument, side, old, 0));
+            failed(decoder, book, put_level(decoder, instrument, side, old, 0));
     }
     if (price != 0 && size != 0)
         set_level(decoder, book, instrument, side, price, size);

@@ -1,4 +1,5 @@
 #include "protocols.h"
+#include "sample.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -40,7 +41,7 @@ struct state {
 static void set_day(struct decoder *decoder, enum day day) { ((struct state *)decoder->own)->day = day; }
 static enum day day_of(const struct decoder *decoder) { return ((const struct state *)decoder->own)->day; }
 
-enum { BATCH = 64 };    /* messages whose map lines and orders are fetched ahead */
+enum { BATCH = 64 };    /* messages whose memory is fetched ahead */
 
 static uint32_t saturate(uint64_t size) { return size < UNDEF_SIZE ? (uint32_t)size : UNDEF_SIZE; }
 
@@ -77,26 +78,29 @@ static void emit_plain(struct decoder *decoder, struct event *event)
 /* ---- orders ---- */
 
 /* 0, or the counter that says why not. */
-static int add_order(struct books *books, uint32_t instrument, uint8_t side, uint64_t id, be32 shares, px4be price)
+static int add_order(struct decoder *decoder, const struct book_fetch *fetch, uint32_t instrument, uint8_t side,
+                     be32 shares)
 {
-    int64_t px = rd_px4be(price);
     if (side == SIDE_NONE)
         return COUNT_book_bad_side;
-    if (px == 0 || px > (int64_t)ITCH50_PRICE_MAX * 100000)
+    if (fetch->price == 0 || fetch->price > (int64_t)ITCH50_PRICE_MAX * 100000)
         return COUNT_book_bad_price;
-    return book_add(books, instrument, side, id, px, rd_be32(shares));
+    uint64_t begun = sample_begin(decoder);
+    int code = book_add_fetched(decoder->books, fetch, instrument, side, rd_be32(shares));
+    sample_book(decoder, begun, 1);
+    return code;
 }
 
-static void add(struct decoder *decoder, const struct message *message)
+static void add(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
 {
     const struct itch50_add_order *m = AS(add_order, message);   /* F begins the same way */
     struct event event = event_of(decoder, message, EVENT_ADD);
     struct book *book = seen(decoder, event.instrument_id);
-    event.order_id = rd_be64(m->order_reference);
+    event.order_id = fetch->id;
     event.side = side_of(m->side);
-    event.price = rd_px4be(m->price);
+    event.price = fetch->price;
     event.size = rd_be32(m->shares);
-    int code = add_order(decoder->books, event.instrument_id, event.side, event.order_id, m->shares, m->price);
+    int code = add_order(decoder, fetch, event.instrument_id, event.side, m->shares);
     if (code)
         book_failed(decoder, book, code);
     emit_order(decoder, book, &event);
@@ -123,14 +127,16 @@ static struct book *changed(struct decoder *decoder, struct event *event, const 
     return book;
 }
 
-static void reduce(struct decoder *decoder, const struct message *message, uint8_t kind)
+static void reduce(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch, uint8_t kind)
 {
     const struct itch50_order_cancel *m = AS(order_cancel, message);    /* E and C begin the same way */
     struct event event = event_of(decoder, message, kind);
     struct book_change change;
-    event.order_id = rd_be64(m->order_reference);
+    event.order_id = fetch->id;
     event.size = rd_be32(m->shares);
-    int code = book_reduce(decoder->books, event.order_id, event.size, &change);
+    uint64_t begun = sample_begin(decoder);
+    int code = book_reduce_fetched(decoder->books, fetch, event.size, &change);
+    sample_book(decoder, begun, 1);
     struct book *book = changed(decoder, &event, &change, code);
     if (kind == EVENT_EXECUTE)
         event.aux = (uint32_t)rd_be64(AS(order_executed, message)->match_number);
@@ -142,32 +148,40 @@ static void reduce(struct decoder *decoder, const struct message *message, uint8
     emit_order(decoder, book, &event);
 }
 
-static void delete(struct decoder *decoder, const struct message *message)
+static int delete_order(struct decoder *decoder, const struct book_fetch *fetch, struct book_change *change)
+{
+    uint64_t begun = sample_begin(decoder);
+    int code = book_delete_fetched(decoder->books, fetch, change);
+    sample_book(decoder, begun, 1);
+    return code;
+}
+
+static void delete(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
 {
     struct event event = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
-    event.order_id = rd_be64(AS(order_delete, message)->order_reference);
-    int code = book_delete(decoder->books, event.order_id, &change);
+    event.order_id = fetch->id;
+    int code = delete_order(decoder, fetch, &change);
     emit_order(decoder, changed(decoder, &event, &change, code), &event);
 }
 
 /* The new order keeps side and instrument of the old and goes to the end of its queue. */
-static void replace(struct decoder *decoder, const struct message *message)
+static void replace(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
 {
     const struct itch50_order_replace *m = AS(order_replace, message);
     struct event old = event_of(decoder, message, EVENT_DELETE);
     struct book_change change;
-    old.order_id = rd_be64(m->order_reference);
-    int code = book_delete(decoder->books, old.order_id, &change);
+    old.order_id = fetch[0].id;
+    int code = delete_order(decoder, &fetch[0], &change);
     struct book *book = changed(decoder, &old, &change, code);
 
     struct event new = old;
     new.kind = EVENT_ADD;
-    new.order_id = rd_be64(m->new_order_reference);
-    new.price = rd_px4be(m->price);
+    new.order_id = fetch[1].id;
+    new.price = fetch[1].price;
     new.size = rd_be32(m->shares);
     if (!code)
-        code = add_order(decoder->books, old.instrument_id, old.side, new.order_id, m->shares, m->price);
+        code = add_order(decoder, &fetch[1], old.instrument_id, old.side, m->shares);
     if (code && code != COUNT_book_unknown_order)
         book_failed(decoder, book, code);
     old.flags = FLAG_REPLACE | book_flags(decoder, book);
@@ -316,7 +330,7 @@ static void nowhere(struct decoder *decoder, const struct message *message)
 
 static int is_venue_wide(uint8_t type) { return type == 'S' || type == 'V' || type == 'W'; }
 
-static void apply(struct decoder *decoder, const struct message *message)
+static void apply(struct decoder *decoder, const struct message *message, const struct book_fetch *fetch)
 {
     uint8_t type = message->data[0];
     if (locate_of(message) == 0 && !is_venue_wide(type)) {
@@ -325,12 +339,12 @@ static void apply(struct decoder *decoder, const struct message *message)
     }
     switch (type) {
     case 'A':
-    case 'F': add(decoder, message); break;
+    case 'F': add(decoder, message, fetch); break;
     case 'E':
-    case 'C': reduce(decoder, message, EVENT_EXECUTE); break;
-    case 'X': reduce(decoder, message, EVENT_CANCEL); break;
-    case 'D': delete(decoder, message); break;
-    case 'U': replace(decoder, message); break;
+    case 'C': reduce(decoder, message, fetch, EVENT_EXECUTE); break;
+    case 'X': reduce(decoder, message, fetch, EVENT_CANCEL); break;
+    case 'D': delete(decoder, message, fetch); break;
+    case 'U': replace(decoder, message, fetch); break;
     case 'P': trade(decoder, message); break;
     case 'Q': cross_trade(decoder, message); break;
     case 'B': broken_trade(decoder, message); break;
@@ -341,12 +355,6 @@ static void apply(struct decoder *decoder, const struct message *message)
     case 'S': system_event(decoder, message); break;
     default: tell(decoder, message, EVENT_INFO, (char)type); break;
     }
-}
-
-/* The order's reference is the first field of all messages about orders. */
-static uint64_t order_of(const struct message *message)
-{
-    return rd_be64(AS(order_delete, message)->order_reference);
 }
 
 static int is_add(uint8_t type) { return type == 'A' || type == 'F'; }
@@ -368,40 +376,51 @@ static void unreadable(struct decoder *decoder, const struct message *message)
           : book_of(decoder->books, rd_be16(AS(header, message)->locate)));
 }
 
-static void prefetch_side(const struct decoder *decoder, const struct message *message)
-{
-    book_prefetch_side(decoder->books, locate_of(message), side_of(AS(add_order, message)->side));
-}
+/* What each type does to the books: an add, a change of an order, or both. */
+static const uint8_t fetches_of[256] = { ['A'] = 1, ['F'] = 1, ['E'] = 1, ['C'] = 1, ['X'] = 1, ['D'] = 1, ['U'] = 2 };
 
-static void prefetch_tail(const struct decoder *decoder, const struct message *message)
+/* Declares what a message will do; the order's reference is the first field of all of these. */
+static void declare(const struct message *message, struct book_fetch *fetch)
 {
     const struct itch50_add_order *m = AS(add_order, message);
-    book_prefetch_tail(decoder->books, locate_of(message), side_of(m->side), rd_px4be(m->price));
+    fetch->id = rd_be64(m->order_reference);
+    fetch->instrument = locate_of(message);
+    fetch->kind = FETCH_CHANGE;
+    fetch->side = SIDE_NONE;
+    fetch->price = 0;
+    if (is_add(message->data[0])) {
+        fetch->kind = FETCH_ADD;
+        fetch->side = side_of(m->side);
+        fetch->price = rd_px4be(m->price);
+    } else if (message->data[0] == 'U') {
+        const struct itch50_order_replace *u = AS(order_replace, message);
+        fetch[1].id = rd_be64(u->new_order_reference);
+        fetch[1].instrument = fetch->instrument;
+        fetch[1].kind = FETCH_REPLACE;
+        fetch[1].price = rd_px4be(u->price);
+    }
 }
 
-/* Passes, so that the memory of one message is fetched while others are worked on: its book and
- * map line; the order, or the side of an add; that order's level and queue, or the order that an
- * add comes behind; then the change. Ends at a message that cannot be read, so that its doubt
- * comes in turn; returns how many. */
+/* Fetches the memory of all, then handles one after another. Ends at a message that cannot be
+ * read, so that its doubt comes in turn; returns how many. */
 static unsigned decode_batch(struct decoder *decoder, const struct message *messages, unsigned count)
 {
-    uint32_t orders[BATCH];
-    unsigned n = 0, changes = 0;
-    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++)
-        if (is_add(messages[n].data[0]) || is_change(messages[n].data[0]))
-            book_prefetch(decoder->books, locate_of(&messages[n]), order_of(&messages[n]));
-    for (unsigned i = 0; i < n; i++)
-        if (is_add(messages[i].data[0]))
-            prefetch_side(decoder, &messages[i]);
-        else if (is_change(messages[i].data[0]))
-            orders[changes++] = book_prefetch_order(decoder->books, order_of(&messages[i]));
-    for (unsigned i = 0; i < changes; i++)
-        book_prefetch_queue(decoder->books, orders[i]);
-    for (unsigned i = 0; i < n; i++)
-        if (is_add(messages[i].data[0]))
-            prefetch_tail(decoder, &messages[i]);
-    for (unsigned i = 0; i < n; i++)
-        apply(decoder, &messages[i]);
+    struct book_fetch fetches[2 * BATCH];
+    unsigned n = 0, fetched = 0;
+    for (; n < count && message_accept(decoder, &messages[n], length_of, 0); n++) {
+        const unsigned more = fetches_of[messages[n].data[0]];
+        if (more > 0)
+            declare(&messages[n], &fetches[fetched]);
+        fetched += more;
+    }
+    uint64_t begun = sample_begin(decoder);
+    book_fetch(decoder->books, fetches, fetched);
+    sample_book(decoder, begun, 0);
+    const struct book_fetch *fetch = fetches;
+    for (unsigned i = 0; i < n; i++) {
+        apply(decoder, &messages[i], fetch);
+        fetch += fetches_of[messages[i].data[0]];
+    }
     if (n < count)
         unreadable(decoder, &messages[n++]);
     return n;

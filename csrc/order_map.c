@@ -34,7 +34,7 @@ static uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint32_t tag_of(const struct order_map *map, uint64_t id)
+uint32_t order_map_tag(const struct order_map *map, uint64_t id)
 {
     uint64_t hash = fold(fold(id >> MAP_GROUP_BITS ^ map->key[0], map->key[1]) ^ map->key[2], map->key[3]);
     return ((uint32_t)hash & ~7U) | ((uint32_t)id & 7U);
@@ -62,7 +62,13 @@ static uint32_t scan(const struct map_line *line, uint32_t tag)
     return (uint32_t)_mm_movemask_epi8(bytes);
 }
 
-static int has_room(const struct map_line *line) { return scan(line, 0) >> 8 != 0; }
+static int has_room(const struct map_line *line)
+{
+    const __m128i *at = (const __m128i *)line, zero = _mm_setzero_si128();
+    __m128i a = _mm_or_si128(_mm_cmpeq_epi32(_mm_loadu_si128(at), zero), _mm_cmpeq_epi32(_mm_loadu_si128(at + 1), zero));
+    __m128i b = _mm_or_si128(_mm_cmpeq_epi32(_mm_loadu_si128(at + 2), zero), _mm_cmpeq_epi32(_mm_loadu_si128(at + 3), zero));
+    return (_mm_movemask_ps(_mm_castsi128_ps(_mm_or_si128(a, b))) & 10) != 0;   /* the odd words are refs */
+}
 
 uint64_t order_map_lines(uint32_t orders_max)
 {
@@ -100,9 +106,8 @@ static struct map_entry *match(struct map_line *line, uint32_t bits, const struc
     return NULL;
 }
 
-struct map_entry *order_map_find(const struct order_map *map, const struct order *pool, uint64_t id)
+struct map_entry *order_map_find(const struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag)
 {
-    uint32_t tag = tag_of(map, id);
     struct map_line *line = map->line + home_of(map, tag), *end = line + MAP_SPILL_LINES;
     for (; line < end; line++) {
         uint32_t bits = scan(line, tag);
@@ -113,9 +118,8 @@ struct map_entry *order_map_find(const struct order_map *map, const struct order
     return NULL;
 }
 
-int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, uint32_t index)
+int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag, uint32_t index)
 {
-    uint32_t tag = tag_of(map, id);
     struct map_line *line = map->line + home_of(map, tag), *end = line + MAP_SPILL_LINES;
     for (; line < end; line++) {
         uint32_t bits = scan(line, tag), empty = bits >> 8;
@@ -159,15 +163,14 @@ void order_map_erase(struct order_map *map, struct map_entry *entry)
     }
 }
 
-void order_map_prefetch(const struct order_map *map, uint64_t id)
+void order_map_prefetch(const struct order_map *map, uint32_t tag)
 {
-    prefetch(map->line + home_of(map, tag_of(map, id)));
+    prefetch(map->line + home_of(map, tag));
 }
 
-uint32_t order_map_guess(const struct order_map *map, uint64_t id)
+struct map_entry *order_map_guess(const struct order_map *map, uint32_t tag)
 {
-    uint32_t tag = tag_of(map, id);
-    const struct map_line *line = map->line + home_of(map, tag);
+    struct map_line *line = map->line + home_of(map, tag);
     uint32_t bits = scan(line, tag) & 0xff;
-    return bits != 0 ? line->slot[__builtin_ctz(bits)].ref - 1 : NO_ORDER;
+    return bits != 0 ? &line->slot[__builtin_ctz(bits)] : NULL;
 }

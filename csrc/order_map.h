@@ -21,11 +21,12 @@ struct order_map {
 uint64_t order_map_lines(uint32_t orders_max);  /* lines to provide, spill included */
 void order_map_open(struct order_map *map, struct map_line *lines, uint32_t orders_max, uint64_t seed);
 void order_map_clear(struct order_map *map);    /* touches every line */
-/* The entry of an id, or NULL. */
-struct map_entry *order_map_find(const struct order_map *map, const struct order *pool, uint64_t id);
+uint32_t order_map_tag(const struct order_map *map, uint64_t id);
+/* The entry of an id that has this tag, or NULL. */
+struct map_entry *order_map_find(const struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag);
 /* Enters id -> index. -EEXIST: the id is live; -ENOSPC: no slot, or index is NO_ORDER. */
-int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, uint32_t index);
+int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag, uint32_t index);
 void order_map_erase(struct order_map *map, struct map_entry *entry);
-/* Hints: the line of an id; then, when that line is near, the index it probably has. */
-void order_map_prefetch(const struct order_map *map, uint64_t id);
-uint32_t order_map_guess(const struct order_map *map, uint64_t id);     /* NO_ORDER: none */
+/* Hints: the line of a tag; then, when that line is near, the entry that is probably meant. */
+void order_map_prefetch(const struct order_map *map, uint32_t tag);
+struct map_entry *order_map_guess(const struct order_map *map, uint32_t tag);   /* NULL: none */

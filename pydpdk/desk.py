@@ -19,14 +19,16 @@ import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.book import Books
-from pydpdk.gateway import NO_EVENTS, Fills, Gateway, join
+from pydpdk.gateway import Fills, Gateway
 from pydpdk.hist import Hist
-from pydpdk.record import Events
+from pydpdk.record import NO_EVENTS, Events, join
 from pydpdk.risk import REJECTS, Risk
 from pydpdk.stage import Runner, Stage
 
 KINDS_MAX = 256
+NOTED_MAX = 256  # batches
 WORDS, TIMES = 8, 3  # of a record; of its stamp and its two times
+DESK_TIMES = ("stage", "risk", "send", "tick_to_trade")
 NAMES = {
     "sent": lib.EVENT_ORDER_NEW,
     "cancels": lib.EVENT_ORDER_CANCEL,
@@ -50,18 +52,25 @@ class Trading:
 class Desk:
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
-    ``wire`` gets what risk approved, batch by batch, before the simulated venue does.
+    ``times``: where to count stage, risk, send and tick_to_trade (pydpdk/times.py). ``wire`` gets
+    what risk approved, batch by batch, before the simulated venue does.
     """
 
     def __init__(
-        self, trading: Trading, *, keep: bool = False, wire: Callable[[Events], None] | None = None
+        self,
+        trading: Trading,
+        *,
+        keep: bool = False,
+        times: dict[str, Hist] | None = None,
+        wire: Callable[[Events], None] | None = None,
     ) -> None:
         self.risk = trading.risk
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
-        self.times = {name: Hist() for name in ("stage", "risk", "send", "tick_to_trade")}
+        self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
         self._wire = wire
+        self._noted: dict[str, list[Events]] = {"sent": [], "reports": []}
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
         self._rejected = np.zeros(lib.REJECT_END, np.int64)
         self._digests = {"sent": 0, "reports": 0}
@@ -78,13 +87,13 @@ class Desk:
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int) -> None:
-        """One batch at record time ``now``; ``begun``: time.perf_counter_ns() of its start."""
+        """One batch at record time ``now``; ``begun``: its tick's time on perf_counter_ns()."""
         self._gateway.market(events)
         self.risk.on_market(events)
         reports = self.take_reports()
         self.fills.quotes(events)
         clock = time.perf_counter_ns()
-        answers = self._runner.run(reports, now).copy() if len(reports) else NO_EVENTS
+        answers = join([self._runner.run(reports, now)]) if len(reports) else NO_EVENTS
         orders = join([answers, self._runner.run(events, now)])
         done = time.perf_counter_ns()
         self.times["stage"].add(done - clock)
@@ -110,10 +119,9 @@ class Desk:
             return NO_EVENTS
         reports = join([rejects, from_venue])
         self.risk.on_reports(from_venue)
-        self._book_fills(from_venue[from_venue["kind"] == lib.EVENT_FILL])
+        if lib.EVENT_FILL in from_venue["kind"].tobytes():
+            self._book_fills(from_venue[from_venue["kind"] == lib.EVENT_FILL])
         self._note("reports", reports)
-        codes = reports["aux"][reports["kind"] == lib.EVENT_REJECT]
-        self._rejected += np.bincount(codes, minlength=lib.REJECT_END)
         return reports
 
     def _book_fills(self, fills: Events) -> None:
@@ -123,15 +131,27 @@ class Desk:
             self.fills.mark(instrument, int(book["bid"]), int(book["ask"]))
 
     def _note(self, name: str, records: Events) -> None:
-        self._kinds += np.bincount(records["kind"], minlength=KINDS_MAX)
-        words = np.ascontiguousarray(records).view(np.uint64).reshape(-1, WORDS)
-        told = words[:, TIMES:].tobytes()  # what, not when: sources stamp with other precision
-        self._digests[name] = zlib.crc32(told, self._digests[name])
+        """For the accounts, which are made up of many at a time."""
+        self._noted[name].append(records)
         if self._keep:
             self.records[name].append(records)
+        if len(self._noted[name]) == NOTED_MAX:
+            self._add_up(name)
+
+    def _add_up(self, name: str) -> None:
+        records = join(self._noted[name])
+        self._noted[name].clear()
+        self._kinds += np.bincount(records["kind"], minlength=KINDS_MAX)
+        codes = records["aux"][records["kind"] == lib.EVENT_REJECT]
+        self._rejected += np.bincount(codes, minlength=lib.REJECT_END)
+        words = records.view(np.uint64).reshape(-1, WORDS)
+        told = words[:, TIMES:].tobytes()  # what, not when: sources stamp with other precision
+        self._digests[name] = zlib.crc32(told, self._digests[name])
 
     def result(self) -> dict[str, Any]:
         """What was ordered and what became of it; ``digest``: CRC32 of all orders, and reports."""
+        for noted in self._noted:
+            self._add_up(noted)
         return {
             **{name: int(self._kinds[kind]) for name, kind in NAMES.items()},
             "rejected": {REJECTS[i]: n for i, n in enumerate(self._rejected.tolist()) if n},

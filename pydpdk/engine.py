@@ -27,7 +27,8 @@ CHECKSUMS = {
     "auto": lib.CHECKSUM_AUTO,
     "verify": lib.CHECKSUM_VERIFY,
 }
-STAGES = ("receive", "arbitrate", "decode", "stall")
+TIMES = tuple(name for name, _ in ffi.typeof("struct engine_times").fields)
+SAMPLE_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Engine:
     (0: never) or after ``packets_max`` packets: a function of the input alone, so the same
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
     ring instead of losing records. ``until_ns``: packets stamped later end the
-    run. ``live``: what makes it a live one. The engine closes the sources it was given.
+    run. ``live``: what makes it a live one. ``times``: a ``struct engine_times *`` to count in,
+    which outlives it; ``sample_every``: one step in so many is timed closely, 0: none. The engine
+    closes the sources it was given.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class Engine:
         ring: bool = True,
         until_ns: int = 2**64 - 1,
         live: Live | None = None,
+        times: Any = None,
+        sample_every: int = SAMPLE_EVERY,
     ) -> None:
         self._stack = ExitStack()
         self._pointer: Any = None
@@ -107,6 +112,8 @@ class Engine:
                     "trust": int(self._live.by_stamp),
                     "marks": int(self._live.marks),
                     "incarnation": self._live.incarnation,
+                    "times": times or ffi.NULL,
+                    "sample_every": sample_every,
                 },
             )
             self._create(config)
@@ -224,7 +231,7 @@ class Engine:
     def times(self) -> dict[str, Hist]:
         """Of each field of ``struct engine_times`` (csrc/engine.h), as it is counted."""
         times = lib.engine_times(self.pointer)
-        return {name: Hist(ffi.addressof(times, name)) for name in STAGES}
+        return {name: Hist(ffi.addressof(times, name)) for name in TIMES}
 
     def source_error(self, index: int) -> int:
         """0 while source ``index`` runs, END when it ended clean, else what broke it."""

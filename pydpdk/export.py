@@ -13,7 +13,7 @@ from pydpdk import layout
 from pydpdk._core import ffi, lib
 from pydpdk.engine import Engine
 from pydpdk.errors import DataError, HostError, UsageError
-from pydpdk.gateway import join
+from pydpdk.record import join
 from pydpdk.replay import Lockstep
 
 TAP_BYTES = 1 << 24
@@ -46,7 +46,7 @@ def export(
         }
     else:
         parts: list[Array] = []
-        keep = (lambda events: parts.append(events.copy())) if what == "events" else None
+        keep = (lambda events: parts.append(join([events]))) if what == "events" else None
         with Lockstep(engine, on_events=keep) as lockstep:
             lockstep.run(lambda frames, now: progress(frames))
         tables = {path: join(parts) if what == "events" else books(engine, depth)}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.layout import UNDEF_PRICE
-from pydpdk.record import EVENT, Events
+from pydpdk.record import Events, join
 from pydpdk.ring import Reader, Ring
 from pydpdk.venue import SimVenue
 
-RAW = np.dtype((np.void, EVENT.itemsize))
-NO_EVENTS: Events = np.zeros(0, EVENT)
 REPORT_SLOTS_MIN = 1 << 16
 
 
@@ -51,13 +49,13 @@ class Gateway:
 
     def _drain(self) -> None:
         while self._reader.ready():
-            self._reports.append(self._reader.batch(self._reader.slots).copy())
+            self._reports.append(join([self._reader.batch(self._reader.slots)]))
             self._reader.release()
 
     def take(self) -> Events:
         """Execution reports since the last call, in order."""
         reports, self._reports = self._reports, []
-        return join(reports)
+        return reports[0] if len(reports) == 1 else join(reports)
 
     @property
     def lost(self) -> int:
@@ -89,7 +87,8 @@ class Fills:
 
     def add(self, fills: Events) -> None:
         """Book EVENT_FILL records."""
-        for instrument, side, price, size in _rows(fills, "instrument_id", "side", "price", "size"):
+        fields = ("instrument_id", "side", "price", "size")
+        for instrument, side, price, size in _rows(fills, slice(None), *fields):
             sign = 1 if side == lib.SIDE_BID else -1
             self.cash[instrument] = self.cash.get(instrument, 0) - sign * price * size
             self.position[instrument] = self.position.get(instrument, 0) + sign * size
@@ -102,9 +101,9 @@ class Fills:
         """Note the mids of the EVENT_QUOTE records of instruments that were traded."""
         if not self.position:
             return
-        quotes = np.flatnonzero(events["kind"] == lib.EVENT_QUOTE)
-        quotes = quotes[self._held[events["instrument_id"][quotes]]]
-        for instrument, bid, ask in _rows(events[quotes], "instrument_id", "bid", "ask"):
+        held = self._held[events["instrument_id"]] & (events["kind"] == lib.EVENT_QUOTE)
+        rows = held.nonzero()[0]
+        for instrument, bid, ask in _rows(events, rows, "instrument_id", "bid", "ask"):
             self.mark(instrument, bid, ask)
 
     def mark(self, instrument: int, bid: int, ask: int) -> None:
@@ -127,11 +126,5 @@ class Fills:
         return sum(self.cash.values()) + sum(n * marks[i] for i, n in self.open().items())
 
 
-def _rows(events: Events, *names: str) -> Iterable[tuple[int, ...]]:
-    return zip(*(events[name].tolist() for name in names), strict=True)
-
-
-def join(arrays: list[Events]) -> Events:
-    """Event arrays in one, copied. As bytes: numpy would compare every field's type first."""
-    parts = [array.view(RAW) for array in arrays]
-    return np.concatenate(parts).view(EVENT) if parts else NO_EVENTS
+def _rows(events: Events, rows: Any, *names: str) -> Iterable[tuple[int, ...]]:
+    return zip(*(events[name][rows].tolist() for name in names), strict=True)

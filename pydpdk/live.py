@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from pydpdk import config as configuration
-from pydpdk import counters, rights
+from pydpdk import counters, rights, rundir
 from pydpdk._core import lib
 from pydpdk.account import added, books_result, feed_result, unexplained
 from pydpdk.engine import Engine, Live
@@ -31,6 +31,7 @@ from pydpdk.errors import CoreError, HostError, PydpdkError, check
 from pydpdk.feed import midnight_ns
 from pydpdk.flight import Flight
 from pydpdk.running import Running
+from pydpdk.times import Times
 from pydpdk.utc import UNKNOWN, Utc
 from pydpdk.ways import Answerer, Reception, Way, Ways
 
@@ -93,8 +94,11 @@ class EngineProcess:
             idle_us=KERNEL_STAMP_DELAY_US if late else 0, incarnation=self.incarnation,
         )  # fmt: skip
         sources = [source for _, source in reception.lanes]
+        number = self.ways.receptions.index(reception)
+        path = rundir.times_path(self.config.name, f"loop{number}")
+        times = self._stack.enter_context(Times.attach(path, writer=True))
         engine = self._stack.enter_context(
-            Engine(sources, feeds, live=live, lockstep=self.clock is None)
+            Engine(sources, feeds, live=live, lockstep=self.clock is None, times=times.engine())
         )
         assert engine.ring is not None
         engine.ring.tell_clock(way.known["clock"])

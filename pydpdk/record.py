@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
@@ -20,6 +22,15 @@ KINDS: dict[str, int] = {
 """QUOTE, FILL, ... -> value of enum event_kind."""
 BID: int = lib.SIDE_BID
 ASK: int = lib.SIDE_ASK
+
+
+NO_EVENTS: Events = np.zeros(0, EVENT)
+
+
+def join(arrays: Iterable[Events]) -> Events:
+    """Events of all, in one read-only copy. Through bytes: numpy takes records field by field."""
+    data = b"".join([events.tobytes() for events in arrays if len(events)])
+    return np.frombuffer(data, EVENT) if data else NO_EVENTS
 
 
 class Event(NamedTuple):

@@ -86,11 +86,9 @@ class Lockstep:
         stepped = time.perf_counter_ns() - begun
         self._keep_pace(stop)
         begun = time.perf_counter_ns() - stepped
-        while True:
+        while self._reader.ready():
             read = time.perf_counter_ns()
             events = self._reader.batch(self._reader.slots)
-            if not len(events):
-                break
             self.read_times.add(time.perf_counter_ns() - read)
             self.events_read += len(events)
             if self.on_events:
@@ -175,7 +173,11 @@ class Lockstep:
         return out
 
     def _latency(self) -> dict[str, dict[str, int]]:
+        return {name: hist.percentiles() for name, hist in self.times().items()}
+
+    def times(self) -> dict[str, Hist]:
+        """Those of pydpdk/times.py that have counted anything."""
         hists = self.engine.times() | {"read": self.read_times}
         if self.desk:
             hists |= self.desk.times
-        return {name: hist.percentiles() for name, hist in hists.items() if hist.count}
+        return {name: hist for name, hist in hists.items() if hist.count}

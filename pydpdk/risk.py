@@ -16,7 +16,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.errors import PydpdkError, check
 from pydpdk.layout import dtype
 from pydpdk.limits import Limits, RiskConfig
-from pydpdk.record import EVENT, Events
+from pydpdk.record import EVENT, Events, join
 
 REJECTS: dict[int, str] = {
     code: name.removeprefix("REJECT_")
@@ -75,6 +75,7 @@ class Risk:
         )
         """Shares per instrument id, short is negative. Set opening positions here (cost 0)."""
         self._stats = lib.risk_stats(self._risk)
+        self._make_room(64)
         self._apply(config or RiskConfig())
 
     def __enter__(self) -> Self:
@@ -140,21 +141,20 @@ class Risk:
     def pass_orders(self, orders: Events, now: int) -> tuple[Events, Events]:
         """Check ``orders`` (dtype EVENT) in order at record time ``now`` (ns).
 
-        Returns those approved, now counted in exposure, and EVENT_REJECT / EVENT_CANCEL_REJECT
-        records (``aux`` = reject code) for the others.
+        Returns copies of those approved, now counted in exposure, and EVENT_REJECT or
+        EVENT_CANCEL_REJECT records (``aux`` = reject code) for the others.
         """
-        approved, rejects = np.empty(len(orders), EVENT), np.empty(len(orders), EVENT)
-        refused = ffi.new("uint64_t *")
-        passed = lib.risk_pass(
-            self._open(),
-            records(orders),
-            len(orders),
-            now,
-            records(approved),
-            records(rejects),
-            refused,
-        )
-        return approved[:passed], rejects[: refused[0]]
+        if len(orders) > len(self._approved):
+            self._make_room(len(orders))
+        approved, rejects, refused = self._out
+        given = records(orders)
+        passed = lib.risk_pass(self._open(), given, len(orders), now, approved, rejects, refused)
+        return join([self._approved[:passed]]), join([self._rejects[: refused[0]]])
+
+    def _make_room(self, n: int) -> None:
+        """For what ``n`` orders may become."""
+        self._approved, self._rejects = np.empty(n, EVENT), np.empty(n, EVENT)
+        self._out = records(self._approved), records(self._rejects), ffi.new("uint64_t *")
 
     def on_reports(self, reports: Events) -> None:
         """Apply execution reports (dtype EVENT): working orders become positions or go."""

@@ -43,6 +43,17 @@ def flight_name(name: str, loop: int) -> str:
     return f"{_prefix(name)}.flight{loop}"
 
 
+def times_path(name: str, who: str) -> Path:
+    """The stage times that ``who`` ("loop0", "stage1") of run ``name`` counts."""
+    return SHM / f"{_prefix(name)}.times-{who}"
+
+
+def all_times(name: str) -> dict[str, Path]:
+    """Of everybody in run ``name``, by who."""
+    found = sorted(SHM.glob(f"{_prefix(name)}.times-*"))
+    return {path.name.partition(".times-")[2]: path for path in found}
+
+
 class RunDir:
     """Holds the name for one run; UsageError when another run has it."""
 

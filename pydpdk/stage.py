@@ -150,10 +150,11 @@ class Runner:
         return self.orders.records
 
     def _whole(self, on_batch: Callable[[Events, Orders], None], events: Events) -> None:
-        view = events.view()
-        view.flags.writeable = False
+        if events.flags.writeable:
+            events = events.view()
+            events.flags.writeable = False
         try:
-            on_batch(view, self.orders)
+            on_batch(events, self.orders)
         except Exception as error:
             raise StageError(self.stage, None, error) from error
 

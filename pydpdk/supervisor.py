@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -23,10 +24,12 @@ from pydpdk import eal, need, rundir
 from pydpdk._core import lib
 from pydpdk.child import Child
 from pydpdk.config import Config
+from pydpdk.engine import TIMES
 from pydpdk.errors import CoreError, Exit, HostError, PydpdkError
 from pydpdk.flight import Flight
 from pydpdk.record import EVENT
 from pydpdk.ring import Ring
+from pydpdk.times import TRADER, Times, TimesLog
 
 READY_S = 60.0  # for EAL and ports to come up
 DRAIN_S = 20.0  # for a child to end when it was asked
@@ -36,10 +39,18 @@ GAP_DUMP_S = 1.0  # between two dumps for gaps
 
 
 class Supervisor:
-    """One run of a configuration. ``flights``: directory of dumps; None: none are written."""
+    """One run of a configuration. ``flights``: directory of dumps; None: none are written.
+
+    ``hlog``: the stage times of each second go there.
+    """
 
     def __init__(
-        self, config: Config, *, flights: Path | None = None, log: TextIO = sys.stderr
+        self,
+        config: Config,
+        *,
+        flights: Path | None = None,
+        hlog: Path | None = None,
+        log: TextIO = sys.stderr,
     ) -> None:
         self.config = config
         self.log = log
@@ -56,6 +67,8 @@ class Supervisor:
         try:
             for i, loop in enumerate(config.loops()):
                 self._make(i, loop)
+            self._times = self._make_times()
+            self._hlog = self._stack.enter_context(TimesLog(hlog, self._times)) if hlog else None
         except BaseException:
             self.close()
             raise
@@ -81,6 +94,15 @@ class Supervisor:
             self._stack.callback(recorder.close)
             self._stack.callback(recorder.unlink)
         self.recorders.append(recorder)
+
+    def _make_times(self) -> dict[str, Times]:
+        """Stage times, which outlive those who count them."""
+        wanted: dict[str, Sequence[str]] = {f"loop{i}": TIMES for i in range(len(self.rings))}
+        wanted |= {f"stage{i}": TRADER for i in range(len(self.config.stages))}
+        return {
+            who: self._stack.enter_context(Times(rundir.times_path(self.config.name, who), names))
+            for who, names in wanted.items()
+        }
 
     def say(self, text: str) -> None:
         """One line of the log."""
@@ -180,6 +202,8 @@ class Supervisor:
                     return
             self._look_at_stages()
             self._write_dumps()
+            if self._hlog:
+                self._hlog.look()
             time.sleep(LOOK_S)
 
     def _ended(self) -> bool:
@@ -301,6 +325,8 @@ class Supervisor:
                 self.say(f"{stage.name} did not end within {DRAIN_S:g} s: killed")
                 stage.end(signal.SIGKILL)
                 stage.wait(DRAIN_S)
+        if self._hlog:
+            self._hlog.write()
         return self._record(written)
 
     def _close_ring(self, ring: Ring) -> int:

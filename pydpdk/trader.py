@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from pydpdk import config as configuration
+from pydpdk import rundir
 from pydpdk._core import lib
 from pydpdk.desk import Desk, Trading
 from pydpdk.errors import PydpdkError
-from pydpdk.gateway import join
-from pydpdk.hist import Hist
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.live import Speaker
 from pydpdk.mirror import Mirror
-from pydpdk.record import EVENT, Events
+from pydpdk.record import EVENT, Events, join
 from pydpdk.ring import Reader
 from pydpdk.risk import Risk
 from pydpdk.stage import StageError, load_strategy
+from pydpdk.times import Times
 from pydpdk.utc import ClockDomainError, Utc, same_domain
 
 WAIT_S = 0.2
@@ -68,7 +68,7 @@ class Batches:
                 reader.release(end + 1 - start)
             start = end + 1
         if start < len(events):  # the rest of this batch is still to come
-            self._parts.append(events[start:].copy())
+            self._parts.append(join([events[start:]]))
         if block:
             reader.release()
 
@@ -98,13 +98,14 @@ class Trader:
         by_name = {plan.feed.name: plan.feed for plan in config.feeds}
         risk = self._stack.enter_context(Risk(self.plan.limits, feeds=len(feeds)))
         trading = Trading(load_strategy(self.plan.strategy, self.plan.params), risk)
-        self.desk = self._stack.enter_context(Desk(trading))
+        times = Times.attach(rundir.times_path(config.name, f"stage{index}"), writer=True)
+        self.times = self._stack.enter_context(times).hists
+        self.desk = self._stack.enter_context(Desk(trading, times=self.times))
         self.mirrors = []
         for number, name in enumerate(feeds):
             mirror = self._stack.enter_context(Mirror(by_name[name], number))
             self.desk.attach(number, mirror.books, mirror.gaps)
             self.mirrors.append(mirror)
-        self.times = {name: Hist() for name in ("wire_to_stage", "batch")}
         self.refused: dict[str, str] = {}  # latencies that cannot be told, and why
         try:
             same_domain(self.reader.clock, "tsc")
@@ -133,15 +134,16 @@ class Trader:
             self._due = time.monotonic() + STATUS_S
 
     def _on_batch(self, batch: Events, now: int, say: Any) -> None:
-        begun = time.perf_counter_ns()
+        begun, late = time.perf_counter_ns(), 0
         if not self.refused:
-            self.times["wire_to_stage"].add(max(self.clock.now() - now, 0))
+            late = max(self.clock.now() - now, 0)
+            self.times["wire_to_stage"].add(late)
         for mirror in self.mirrors:
             mirror.apply(batch)
         if self.error:
             return
         try:
-            self.desk.on_batch(batch, now, begun)
+            self.desk.on_batch(batch, now, begun - late)
         except StageError as error:
             self.error = str(error)
             say("raised", error=str(error), traceback=error.traceback, now=now)
@@ -173,9 +175,7 @@ class Trader:
             "clock": self.reader.clock,
             "latency_refused": self.refused,
             "latency_ns": {
-                name: hist.percentiles()
-                for name, hist in (self.times | self.desk.times).items()
-                if hist.count
+                name: hist.percentiles() for name, hist in self.times.items() if hist.count
             },
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydpdk import counters
 from pydpdk._core import ffi, lib
 from pydpdk.errors import check
-from pydpdk.gateway import join
+from pydpdk.record import join
 from pydpdk.ring import EVENT, Reader, Ring
 
 MIDNIGHT = 1_700_000_000 * 10**9

@@ -15,6 +15,8 @@ from pydpdk import docs
 from pydpdk._core import ffi, lib
 from pydpdk.cli import COMMANDS, cli
 from pydpdk.gen import feed, generate
+from pydpdk.hist import Hist
+from pydpdk.hlog import HistLog, Interval
 from pydpdk.lines import Faults
 from pydpdk.multicast import Channel
 from pydpdk.packetize import IexTp
@@ -34,7 +36,9 @@ NOT_RUN = {
     "pydpdk bench": "measures for minutes; it has tests of its own",
 }
 # Commands of a live run, and those on an interface: tests/test_docs_live.py runs them.
-LIVE = re.compile(r"pydpdk (run (?!--example)|status|flight|doctor .*--config|.*\beth\d)")
+LIVE = re.compile(
+    r"pydpdk (run (?!--example)|status|flight|times nasdaq|doctor .*--config|.*\beth\d)"
+)
 # First words of other commands in our documents; what they do is not ours to test.
 OTHERS = {"apt-get", "cd", "echo", "git", "ip", "jq", "pip", "python", "source", "sudo", "unshare"}
 
@@ -151,6 +155,11 @@ def placed(command, folder, itch, iex):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         empty = capture.read_bytes()[:24]
         (folder / name).write_bytes(capture.read_bytes() if i == 0 else empty)
+    if words[1] == "times":
+        for word in words[2:]:
+            if word.endswith(".hlog") and not (folder / word).exists():
+                with HistLog(folder / word) as log:
+                    log.write(Interval("decode", 1.0, 1.0, Hist.from_values([1, 2])))
     if words[1] == "book" and absent:
         words[2] = symbol
     for i, word in enumerate(words[:-1]):

@@ -21,7 +21,7 @@ from tests.test_docs import DOCUMENTS, LIVE, NOT_RUN, RUNNABLE, Block, ours
 CONFIG = next(b.text for b in DOCUMENTS if b.language == "toml" and "[sources]" in b.text)
 NAMED = "nasdaq"  # the run of the documents; ours have names of their own
 SHORT_S = "1"  # of a run that a document ends by hand
-ANSWERS = ("status", "flight")  # these need a run
+ANSWERS = ("status", "flight", "times")  # these need a run
 
 
 def live(block: Block) -> list[str]:

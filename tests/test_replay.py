@@ -21,13 +21,13 @@ from pydpdk.desk import Trading
 from pydpdk.engine import END, Engine
 from pydpdk.errors import DataError, UsageError
 from pydpdk.feed import Feed
-from pydpdk.gateway import Fills, Gateway, join
+from pydpdk.gateway import Fills, Gateway
 from pydpdk.gen import generate
 from pydpdk.layout import UNDEF_PRICE
 from pydpdk.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
 from pydpdk.lines import LINE_A, LINE_B
 from pydpdk.pcapfile import CaptureWriter
-from pydpdk.record import EVENT, KINDS
+from pydpdk.record import EVENT, KINDS, join
 from pydpdk.replay import Lockstep
 from pydpdk.ring import Reader
 from pydpdk.risk import Risk

@@ -126,6 +126,22 @@ class Agent:
         return {"packets": work.packets, "polls": work.polls, "own_ns": own,
                 "ns": int(lib.ticks_ns(work.ticks)), "preempted": preempted[0]}  # fmt: skip
 
+    def idle(self, polls: int) -> Answer:
+        """Polls of source 0, a DPDK port: ns of all of them, how many found nothing."""
+        empty = ffi.new("uint64_t *")
+        ticks: list[int] = []
+
+        def run() -> None:
+            lib.port_thread_begin()
+            ticks.append(lib.bench_idle(self._sources[0].pointer, polls, empty))
+            lib.port_thread_end()
+
+        self._ready()
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return {"ns": int(lib.ticks_ns(ticks[0])), "empty": empty[0]}
+
     def _own_ns(self) -> int:
         """What the pipeline did beside receiving, by its own measure."""
         if self._engine is None:

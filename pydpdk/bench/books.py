@@ -71,7 +71,7 @@ def book(market: Market) -> Iterator[Case]:
         books = stack.enter_context(
             Books.create(market.feed(()).orders_max, market.feed(()).levels_max)
         )
-        memory = _Lines(market.size.live_orders * 48)
+        memory = Lines(market.size.live_orders * 48)
 
         def apply(part: Array, queue: int) -> int:
             if lib.bench_books(books.pointer, pointer("struct message[]", part), len(part), queue):
@@ -94,7 +94,7 @@ def book(market: Market) -> Iterator[Case]:
         case.facts |= {"live_orders": books.orders, "lines_per_message": LINES_PER_CHANGE}
 
 
-class _Lines:
+class Lines:
     """Cache lines as many as the orders and their map, linked at random into one ring."""
 
     def __init__(self, size: int) -> None:
@@ -179,7 +179,8 @@ def memory(market: Market) -> Iterator[Case]:
             pass
         books = engine.feeds[0].books
         fixed = lib.BOOK_INSTRUMENTS_MAX * dtype("book").itemsize
-        levels = int(lib.books_levels_room(books.pointer)) * dtype("level").itemsize
+        level = dtype("level").itemsize + dtype("level")["price"].itemsize  # its price twice
+        levels = int(lib.books_levels_room(books.pointer)) * level
         per_order = (books.memory - fixed - levels) / feed.orders_max
         facts = {
             "reserved_bytes": books.memory,

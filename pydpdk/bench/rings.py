@@ -64,7 +64,7 @@ def hop(market: Market) -> Iterator[Case]:
     *others, mine = market.cores
     if not others:
         raise HostError("hop needs two cores: give the process a second one (taskset, cpuset)")
-    with _Partner(others[-1]) as partner:
+    with Partner(others[-1]) as partner:
         series = [
             Series("cache line", "floor", partner.line),
             Series("record seen: Reader.ready", "ours", lambda: partner.hop(echo.SEEN),
@@ -76,7 +76,7 @@ def hop(market: Market) -> Iterator[Case]:
         yield Case("hop", "way", series, {"trips": echo.TRIPS, "cores": [mine, others[-1]]})
 
 
-class _Partner:
+class Partner:
     """A Python process on another core that answers; all figures are ns, one way."""
 
     def __init__(self, core: int) -> None:
@@ -100,7 +100,7 @@ class _Partner:
         self._stack.callback(self._end)
         self._await_answer(echo.IDLE)
 
-    def __enter__(self) -> _Partner:
+    def __enter__(self) -> Partner:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,9 +14,12 @@ from pydpdk.bench import (
     data,
     host,
     latency,
+    limits,
     load,
     readers,
     receive,
+    recording,
+    replays,
     rings,
     soak,
     stages,
@@ -27,6 +30,7 @@ from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
+    "limits": limits.limits,
     "capture": wire.capture,
     "frame": wire.frame,
     "arbiter": wire.arbiter,
@@ -36,8 +40,11 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "hop": rings.hop,
     "readers": readers.readers,
     "path": books.path,
+    "replay": replays.replay,
     "stage": stages.stage,
     "memory": books.memory,
+    "record": recording.record,
+    "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
     **load.cases(),

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "Run a configuration live: ports in, stages on its rings, until it is stopped.",
     "send": "Send a capture through a port at recorded, scaled or line rate.",
     "status": "Say how a run is: loops, lines, links, readers, stages, deaths.",
+    "times": "Show how long each stage of a run takes, and merge or compare logs of it.",
 }
 
 

@@ -21,6 +21,7 @@ from pydpdk.cli.common import (
     resolve_feeds,
 )
 from pydpdk.cli.report import show
+from pydpdk.cli.times import write as write_times
 from pydpdk.desk import Trading
 from pydpdk.engine import Engine
 from pydpdk.errors import Exit, UsageError
@@ -93,6 +94,7 @@ class Speed(click.ParamType[float]):
     help="Record-clock time before a gap is given up.",
 )
 @checksum_option
+@click.option("--hlog", type=click.Path(), metavar="FILE", help="Write the stage times there.")
 @json_option
 def command(
     files: tuple[str, ...],
@@ -106,6 +108,7 @@ def command(
     orders_max: int,
     gap_timeout_us: int,
     checksum: str,
+    hlog: str | None,
     as_json: bool,
 ) -> None:
     """Run FILE (a capture or any source string) through the whole pipeline.
@@ -125,7 +128,7 @@ def command(
     with Engine(
         open_sources(files), feeds, checksum=checksum, burst=burst, batch_us=batch_us
     ) as engine:
-        result, problems = run(engine, stage, config, speed)
+        result, problems = run(engine, stage, config, speed, hlog=hlog)
     if as_json:
         emit_json(result)
     else:
@@ -139,6 +142,7 @@ def run(
     config: RiskConfig | None,
     speed: float,
     total: int | None = None,
+    hlog: str | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Replay until the end or an interrupt; the result, and what broke."""
     risk = Risk(config, feeds=len(engine.feeds)) if stage else None
@@ -150,6 +154,8 @@ def run(
     ):
         lockstep.run(lambda frames, now: tick(frames), stop=asked)
         result = lockstep.result()
+        if hlog:
+            write_times(hlog, lockstep.times())
         result["interrupted"] = asked()
     if risk:
         risk.close()

@@ -28,6 +28,9 @@ from pydpdk.supervisor import Supervisor
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory for dumps of the flight recorders: on a gap, a crash, SIGUSR1.",
 )
+@click.option(
+    "--hlog", type=click.Path(path_type=Path), help="Log each second's stage times there."
+)
 @click.option("--record", "record_file", type=click.Path(), help="Write the run's record there.")
 @json_option
 def command(
@@ -36,6 +39,7 @@ def command(
     check_only: bool,
     seconds: float | None,
     flights: Path | None,
+    hlog: Path | None,
     record_file: str | None,
     as_json: bool,
 ) -> None:
@@ -49,6 +53,7 @@ def command(
     pydpdk run --example > live.toml      a commented configuration
     pydpdk run live.toml --check          is it right?
     pydpdk run live.toml --json           the run's record at its end
+    pydpdk run live.toml --hlog day.hlog   stage times for the tools of HdrHistogram
     """
     if example:
         click.echo(configuration.example(), nl=False)
@@ -61,7 +66,7 @@ def command(
         return
     if flights is not None:
         flights.mkdir(parents=True, exist_ok=True)
-    with signals() as asked, Supervisor(config, flights=flights) as run:
+    with signals() as asked, Supervisor(config, flights=flights, hlog=hlog) as run:
         asked.second = run.kill
         asked.dump = run.dump
         run.start()
