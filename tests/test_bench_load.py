@@ -84,6 +84,14 @@ def test_the_account_closes_also_where_frames_are_lost(lines: Lines, who: str) -
     assert trial.lost == 0
 
 
+@needs_two_cores
+def test_a_frame_that_finds_no_room_is_offered_again(lines: Lines) -> None:
+    """memif has room for a thousand and loses none; what follows holds all of these."""
+    trial = lines.ours.trial(0, 8_000)
+    assert (trial.sent, trial.received, trial.lost) == (8_000, 8_000, 0)
+    assert trial.service.max <= trial.response.max
+
+
 @pytest.mark.skipif(bool(missing()), reason="needs namespaces")
 @needs_two_cores
 @pytest.mark.slow
