@@ -1,12 +1,8 @@
-#define _GNU_SOURCE
 #include "bench_live.h"
 #include "counter_id.h"
 #include "clock.h"
 #include "port.h"
-#include <endian.h>
-#include <errno.h>
-#include <string.h>
-#include <time.h>
+#include <stddef.h>
 
 enum { CHUNK = 32 };
 
@@ -104,54 +100,23 @@ uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t co
     return sent;
 }
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+/* ---- orders ---- */
 
-static void sleep_until(uint64_t ns)
+uint64_t bench_orders(struct bench_orders *work, const struct event *orders, uint64_t count)
 {
-    struct timespec due = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR) {}
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return be64toh(value);
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-    value = htobe64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put32(uint8_t *at, uint64_t value)
-{
-    uint32_t word = htobe32(value < UINT32_MAX ? (uint32_t)value : UINT32_MAX);
-    memcpy(at, &word, sizeof word);
-}
-
-void bench_paced(struct bench_paced *p)
-{
-    struct outgoing out = { .data = p->frame, .len = p->len };
-    uint64_t sequence = get64(p->frame + p->sequence_at), due = monotonic_ns();
-    p->taken = 0;
-    for (uint64_t i = 0; i < p->count; i++) {
-        due += p->interval_ns;
-        sleep_until(due);
-        uint64_t now = monotonic_ns();
-        put64(p->frame + p->sequence_at, sequence);
-        put64(p->frame + p->sent_at, now);
-        put32(p->frame + p->late_at, now - due + 1);
-        if (p->out->send(p->out, &out, 1) == 1) {
-            p->taken++;
-            sequence++;
-        }
+    uint8_t bytes[BENCH_ORDERS_MAX][ENCODE_LEN];
+    struct packet frames[BENCH_ORDERS_MAX];
+    uint64_t encoded = 0, begun = ticks_now();
+    for (uint64_t i = 0; i < count && i < BENCH_ORDERS_MAX; i++) {
+        frames[encoded] = (struct packet){ .data = bytes[encoded], .caplen = ENCODE_LEN };
+        if (encode_order(work->encoder, &orders[i], bytes[encoded]) == 0)
+            encoded++;
+        else
+            work->refused++;
     }
-    put64(p->frame + p->sequence_at, sequence);
+    uint64_t ready = ticks_now(), sent = send_burst(work->out, frames, encoded, work->give_up_ns);
+    work->encode_ns = ticks_ns(ready - begun);
+    work->send_ns = ticks_ns(ticks_now() - ready);
+    work->unsent += encoded - sent;
+    return sent;
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include "encode.h"
 #include "engine.h"
 
 /* Loops of `pydpdk bench` over open sources: one thread receives, another process sends. */
@@ -31,15 +32,15 @@ uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty);
 uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
                     uint64_t every_ns, uint64_t give_up_ns);
 
-/* One frame `count` times, each asleep until it is due, with the time written into it (big endian). */
-struct bench_paced {
+/* Approved orders on their way out: encoded, then offered to `out` until they are taken. */
+struct bench_orders {
     struct source *out;
-    uint8_t *frame;
-    uint32_t len;
-    uint32_t sequence_at;       /* 8 bytes: counted on from what the frame has */
-    uint32_t sent_at;           /* 8 bytes: CLOCK_MONOTONIC in ns just before the send */
-    uint32_t late_at;           /* 4 bytes: how long after it was due that was, in ns, plus 1 */
-    uint64_t count, interval_ns;
-    uint64_t taken;
+    struct encoder *encoder;
+    uint64_t give_up_ns;
+    uint64_t encode_ns, send_ns;    /* of the last call */
+    uint64_t refused;           /* orders that OUCH cannot say; in all */
+    uint64_t unsent;            /* that the wire did not take; in all */
 };
-void bench_paced(struct bench_paced *paced);
+enum { BENCH_ORDERS_MAX = 32 };
+/* At most BENCH_ORDERS_MAX of them. How many were sent. */
+uint64_t bench_orders(struct bench_orders *work, const struct event *orders, uint64_t count);

@@ -5,18 +5,20 @@
 
 uint64_t ticks_now(void) { return __rdtsc(); }
 
-static uint64_t monotonic_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
+    clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t monotonic_now(void) { return clock_ns(CLOCK_MONOTONIC); }
+
 static double measure(void)
 {
-    uint64_t ns = monotonic_ns(), ticks = __rdtsc(), now;
+    uint64_t ns = clock_ns(CLOCK_MONOTONIC_RAW), ticks = __rdtsc(), now;
     do
-        now = monotonic_ns();
+        now = clock_ns(CLOCK_MONOTONIC_RAW);
     while (now - ns < 5000000);
     return (double)(now - ns) / (double)(__rdtsc() - ticks);
 }

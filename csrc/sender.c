@@ -6,7 +6,6 @@
 #include "sender.h"
 #include "clock.h"
 #include <errno.h>
-#include <time.h>
 #include <x86intrin.h>
 
 enum { BATCH = 32, SCAN_BURSTS = 256 };
@@ -23,13 +22,6 @@ static int stopped(const struct sender *sender)
 }
 
 static uint64_t elapsed(const struct sender *sender) { return ticks_ns(ticks_now() - sender->begun); }
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- what may be sent ---- */
 
@@ -104,7 +96,7 @@ static void begin(struct sender *sender)
     if (sender->begun != 0)
         return;
     ticks_ns(0);                /* measures, before it matters */
-    sender->begun_ns = monotonic_ns();
+    sender->begun_ns = monotonic_now();
     sender->begun = ticks_now();
 }
 
@@ -213,7 +205,7 @@ int sender_run(struct sender *sender, struct source *capture, struct source *out
     begin_lap(sender);
     int rc = run(sender, capture, out);
     if (sender->begun != 0) {
-        sender->clock_ns = monotonic_ns() - sender->begun_ns;
+        sender->clock_ns = monotonic_now() - sender->begun_ns;
         sender->counter_ns = elapsed(sender);
     }
     return rc;

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -51,17 +52,24 @@ class Trading:
 class Desk:
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
-    ``times``: where to count stage, risk, send and tick_to_trade (pydpdk/times.py).
+    ``times``: where to count stage, risk, send and tick_to_trade (pydpdk/times.py). ``wire`` gets
+    what risk approved, batch by batch, before the simulated venue does.
     """
 
     def __init__(
-        self, trading: Trading, *, keep: bool = False, times: dict[str, Hist] | None = None
+        self,
+        trading: Trading,
+        *,
+        keep: bool = False,
+        times: dict[str, Hist] | None = None,
+        wire: Callable[[Events], None] | None = None,
     ) -> None:
         self.risk = trading.risk
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
         self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
+        self._wire = wire
         self._noted: dict[str, list[Events]] = {"sent": [], "reports": []}
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
         self._rejected = np.zeros(lib.REJECT_END, np.int64)
@@ -94,6 +102,8 @@ class Desk:
         # Whole microseconds: a source that cuts its stamps must not move the rate's window.
         approved, self._rejects = self.risk.pass_orders(orders, now - now % 1000)
         passed = time.perf_counter_ns()
+        if self._wire:
+            self._wire(approved)
         self._gateway.orders(approved, now)
         sent = time.perf_counter_ns()
         self.times["risk"].add((passed - done) // len(orders), len(orders))

@@ -24,6 +24,7 @@ SCALARS: dict[str, Any] = {
     "be64": ">u8",
     "px4be": ">u4",
     "px8be": ">u8",
+    "px4be64": ">u8",
     "ns48be": [("high", ">u2"), ("low", ">u4")],
     "le16": "<u2",
     "le32": "<u4",
@@ -32,7 +33,7 @@ SCALARS: dict[str, Any] = {
     "ns64le": "<i8",
     "sec32le": "<u4",
 }
-PRICE_SCALE = {"px4be": 100_000, "px4le": 100_000, "px8be": 10}
+PRICE_SCALE = {"px4be": 100_000, "px4le": 100_000, "px8be": 10, "px4be64": 100_000}
 """Wire price times this is a price in 1e-9."""
 
 _SCAPY = {
@@ -42,6 +43,7 @@ _SCAPY = {
     "be64": "LongField",
     "px4be": "IntField",
     "px8be": "LongField",
+    "px4be64": "LongField",
     "le16": "LEShortField",
     "le32": "LEIntField",
     "le64": "LELongField",

@@ -14,7 +14,7 @@ from pydpdk._core import ffi
 
 # The wire scalars of csrc/wire/scalar.h; a number is given in the unit of the wire.
 CODES = {
-    "be16": "H", "be32": "I", "be64": "Q", "px4be": "I", "px8be": "Q",
+    "be16": "H", "be32": "I", "be64": "Q", "px4be": "I", "px8be": "Q", "px4be64": "Q",
     "le16": "H", "le32": "I", "le64": "Q", "px4le": "q", "ns64le": "q", "sec32le": "I",
     "uint8_t": "B", "char": "c",
 }  # fmt: skip

@@ -106,6 +106,8 @@ def test_latency_has_every_driver_beside_the_sockets(measured: Measure, name: st
         assert due["max"] < 60e9  # stamps of this round: nothing takes a minute
     assert result["facts"]["lost"] == 0
     assert result["facts"]["engine_preempted"] >= 0
+    assert result["facts"]["generator_behind_max_ms"] >= 0
+    assert set(result["facts"]["response_and_service"]) == {r["name"] for r in result["series"]}
     shared = len(os.sched_getaffinity(0)) == 2
     assert ("unreliable" in result["facts"]) == shared
 
@@ -115,7 +117,7 @@ def test_all_that_is_sent_comes_through_in_order(market: data.Market) -> None:
     if not eal.version():
         pytest.skip("pydpdk was built without DPDK")
     with ExitStack() as stack:
-        way = latency._Stage(stack, "memif", latency._cores(market.cores))
+        way = latency.StageWay(stack, "memif", latency.cores_of(market.cores))
         hists: dict[str, Hist] = {}
         for _ in range(2):
             way.turn(50, hists)

@@ -10,6 +10,7 @@ typedef struct { uint8_t byte[8]; } be64;
 typedef struct { uint8_t byte[6]; } ns48be;     /* ns since midnight */
 typedef struct { uint8_t byte[4]; } px4be;      /* price, 4 decimals */
 typedef struct { uint8_t byte[8]; } px8be;      /* price, 8 decimals */
+typedef struct { uint8_t byte[8]; } px4be64;    /* price, 4 decimals */
 typedef struct { uint8_t byte[2]; } le16;
 typedef struct { uint8_t byte[4]; } le32;
 typedef struct { uint8_t byte[8]; } le64;

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.bench import reading, stamps, trading
 from pydpdk.bench.data import LINES, packets_of
 from pydpdk.engine import Engine, Live
 from pydpdk.errors import HostError, PydpdkError
@@ -30,10 +31,8 @@ from pydpdk.utc import Utc
 
 LINK_S = 10.0
 GIVE_UP_NS = 1_000_000_000
-LOOKS = 10_000  # at ring or socket between two looks at the clock
-ADD = lib.EVENT_ADD
-# Of a MoldUDP64 packet with one ITCH add order, from the start of an untagged Ethernet frame.
-SEQUENCE_AT, SENT_AT, LATE_AT = 52, 75, 84
+ALL_NAP = 2**63  # until a frame is due
+PACED = ("sent", "full", "begun_ns", "ended_ns", "behind", "behind_ns", "behind_max_ns")
 Answer = dict[str, Any]
 
 
@@ -48,6 +47,7 @@ class Agent:
         self._engine: Engine | None = None
         self._frames: Any = None
         self._socket: socket.socket | None = None
+        self._trader: trading.Trader | None = None
 
     def open(self, spec: str) -> Answer:
         """A source, numbered from 0."""
@@ -62,6 +62,12 @@ class Agent:
         live = Live(clock=self._clock, by_stamp=True, marks=True, ring_fd=ring_fd)
         self._engine = Engine(self._sources[:1], [feed], live=live, lockstep=False)
         self._stack.enter_context(self._engine)
+        return {}
+
+    def run(self) -> Answer:
+        """The engine in a thread of its own, to the end of this process."""
+        assert self._engine is not None
+        self._engine.start()
         return {}
 
     def load(self, path: str) -> Answer:
@@ -154,35 +160,102 @@ class Agent:
         """One frame (hexadecimal)."""
         return {"sent": self._sources[out].send([bytes.fromhex(frame)])}
 
-    def pace(self, out: int, frame: str, sequence: int, count: int, interval_ns: int) -> Answer:
-        """An add order again and again, with the time of each in it."""
-        data = bytearray.fromhex(frame)
-        data[SEQUENCE_AT : SEQUENCE_AT + 8] = sequence.to_bytes(8, "big")
-        held = ffi.from_buffer("uint8_t[]", data, require_writable=True)
+    def pace(
+        self, out: int, frame: str, sequence: int, count: int, rate: int, nap_ns: int = ALL_NAP,
+        rest_ns: int = 0, messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
+        answers: dict[str, int] | None = None,
+    ) -> Answer:  # fmt: skip
+        """A frame of :mod:`pydpdk.bench.stamps` again and again, with the times of each in it.
+
+        Figures of ``struct bench_paced``. ``stall_ms``: a planted fault, before frame
+        ``stall_at``, while the schedule goes on. ``answers`` come back to a ``source``: see
+        :class:`trading.Answers`; ``rows`` are ``[number, due, sent, seen]`` of each.
+        """
+        awaited = trading.Answers(self._sources, count, **answers) if answers else None
+        one = bytes.fromhex(frame)
+        held = ffi.from_buffer(bytearray(one * lib.PACED_BATCH), require_writable=True)
         paced = ffi.new(
             "struct bench_paced *",
             {
                 "out": self._sources[out].pointer,
-                "frame": held,
-                "len": len(data),
-                "sequence_at": SEQUENCE_AT,
-                "sent_at": SENT_AT,
-                "late_at": LATE_AT,
+                "frames": ffi.cast("uint8_t *", held),
+                "len": len(one),
+                "messages": messages,
+                "sequence_at": stamps.SEQUENCE_AT,
+                "sent_at": stamps.SENT_AT,
+                "again_at": stamps.AGAIN_AT if messages == 2 else 0,
+                "late_at": stamps.LATE_AT,
+                "answers": awaited.pointer if awaited else ffi.NULL,
+                "stamps": awaited.stamps if awaited else ffi.NULL,
+                "number_at": stamps.PRICE_AT if awaited else 0,
+                "number": awaited.base if awaited else 0,
+                "sequence": sequence,
                 "count": count,
-                "interval_ns": interval_ns,
+                "rate": rate,
+                "nap_ns": nap_ns,
+                "rest_ns": rest_ns,
+                "give_up_ns": GIVE_UP_NS,
+                "stall_at": stall_at,
+                "stall_ns": stall_ms * 1_000_000,
             },
         )
         self._ready()
-        _hurry(True)
-        lib.bench_paced(paced)
+        _hurry(bool(nap_ns))
+        rc = lib.bench_paced(paced)
         _hurry(False)
-        return {"sent": paced.taken}
+        if rc < 0:
+            raise HostError(f"{self._sources[out].spec}: it broke ({rc})")
+        told: Answer = {name: int(getattr(paced, name)) for name in PACED}
+        return told | {"rows": awaited.rows(told["begun_ns"], rate) if awaited else []}
 
     def stage(self, ring_fd: int, wanted: int, idle_ms: int) -> Answer:
         """As a strategy polls its ring: ``[seen, sent, late]`` in ns of each add order."""
         with Reader(fd=ring_fd) as reader:
             self._ready()
-            return {"seen": _stage(reader, wanted, idle_ms * 1_000_000)}
+            return {"seen": reading.stage(reader, wanted, idle_ms * 1_000_000)}
+
+    def hops(self, ring_fd: int, wanted: int) -> Answer:
+        """A histogram of the ways of so many records of csrc/bench_readers.c."""
+        with Reader(fd=ring_fd) as reader:
+            self._ready()
+            return {"hist": reading.hops(reader, wanted).encode()}
+
+    def count(
+        self, first: int, step: int, idle_ms: int, ring_fd: int = -1, slice_ms: int = 0
+    ) -> Answer:
+        """A :class:`reading.Tally` of a trial, from the ring or from the socket."""
+        tally = reading.Tally(first, step, slice_ms * 1_000_000)
+        if ring_fd < 0:
+            assert self._socket is not None
+            self._socket.setblocking(False)
+            self._ready()
+            reading.count_socket(self._socket, tally, idle_ms * 1_000_000)
+            return tally.told()
+        with Reader(fd=ring_fd) as reader:
+            self._ready()
+            reading.count_stage(reader, tally, idle_ms * 1_000_000)
+        return tally.told()
+
+    def trader(self, ring_fd: int, orders_max: int, mac: str, address: str) -> Answer:
+        """A strategy at a ring, its orders to go out through source 0."""
+        send = trading.Sender(self._sources[0].pointer, mac, address)
+        self._trader = trading.Trader(ring_fd, orders_max, send)
+        self._stack.callback(self._trader.close)
+        return {}
+
+    def trade(self, idle_ms: int) -> Answer:
+        """Until the end of a turn: see :meth:`trading.Trader.turn`."""
+        assert self._trader is not None
+        self._ready()
+        return self._trader.turn(idle_ms * 1_000_000)
+
+    def trade_socket(self, wanted: int, idle_ms: int, spin: bool, interface: str) -> Answer:
+        """The same in pure Python between two kernel sockets."""
+        assert self._socket is not None
+        self._socket.settimeout(0 if spin else idle_ms / 1000)
+        with trading.order_socket(interface) as out:
+            self._ready()
+            return trading.answer(self._socket, out, wanted, idle_ms * 1_000_000)
 
     def join(self, interface: str, group: str, port: int) -> Answer:
         """A kernel UDP socket in a group."""
@@ -201,9 +274,9 @@ class Agent:
         self._ready()
         if spin:
             self._socket.setblocking(False)
-            return {"seen": _spin(self._socket, wanted, idle_ms * 1_000_000)}
+            return {"seen": reading.spin(self._socket, wanted, idle_ms * 1_000_000)}
         self._socket.settimeout(idle_ms / 1000)
-        return {"seen": _block(self._socket, wanted)}
+        return {"seen": reading.block(self._socket, wanted)}
 
     def close(self) -> None:
         self._stack.close()
@@ -214,60 +287,6 @@ def _hurry(on: bool) -> None:
     policy = os.SCHED_FIFO if on else os.SCHED_OTHER
     with suppress(PermissionError):
         os.sched_setscheduler(0, policy, os.sched_param(int(on)))
-
-
-def _stage(reader: Reader, wanted: int, idle_ns: int) -> list[list[int]]:
-    seen: list[list[int]] = []
-    ready, clock = reader.ready, time.monotonic_ns
-    last = clock()
-    while len(seen) < wanted:
-        late = clock() - last > idle_ns  # and then one look more: this process may have slept
-        for _ in range(LOOKS):
-            if ready():
-                break
-        else:
-            if late:
-                break
-            continue
-        events = reader.batch()
-        last = clock()
-        adds = events[events["kind"] == ADD]
-        seen += [[last, int(add["order_id"]), int(add["size"])] for add in adds]
-        reader.release()
-    return seen
-
-
-def _spin(sock: socket.socket, wanted: int, idle_ns: int) -> list[list[int]]:
-    seen: list[list[int]] = []
-    buffer, clock = bytearray(2048), time.monotonic_ns
-    last, receive = clock(), sock.recv_into
-    while len(seen) < wanted and clock() - last < idle_ns:
-        for _ in range(LOOKS):
-            with suppress(BlockingIOError):
-                receive(buffer)
-                last = clock()
-                seen.append([last, *_stamps(buffer)])
-                break
-    return seen
-
-
-def _block(sock: socket.socket, wanted: int) -> list[list[int]]:
-    seen: list[list[int]] = []
-    buffer, clock, receive = bytearray(2048), time.monotonic_ns, sock.recv_into
-    with suppress(TimeoutError):
-        while len(seen) < wanted:
-            receive(buffer)
-            seen.append([clock(), *_stamps(buffer)])
-    return seen
-
-
-def _stamps(payload: bytearray) -> tuple[int, int]:
-    """Sent and late, as a record of the same message has them; the headers are gone."""
-    sent, late = SENT_AT - 42, LATE_AT - 42
-    return (
-        int.from_bytes(payload[sent : sent + 8], "big"),
-        int.from_bytes(payload[late : late + 4], "big"),
-    )
 
 
 def main(core: int) -> None:

@@ -131,6 +131,13 @@ class Told:
         """The answer to what it began."""
         return self._hear()
 
+    def heard(self, seconds: float) -> bool:
+        """Whether it answers, or ends, within that time."""
+        assert self.process.stdout
+        return b"\n" in self._heard or bool(
+            select.select([self.process.stdout], [], [], seconds)[0]
+        )
+
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         self._tell(do, arguments)
         answer = self._hear()

@@ -5,7 +5,7 @@ into each (CLOCK_MONOTONIC, which all processes of a host share). A stage in ano
 the ring and takes the time once it holds the batch; a peer takes it when the datagram is in its
 buffer. On the way between: driver, parse, arbiter, decoder, book and ring. Every way has a wire of
 its own and they run in turn within a round. Times count from the send; from when it was due they
-are given too, so that a late sender hides nothing.
+are given too, so that a late sender hides nothing (pydpdk/bench/schedule.py).
 
 With two cores sender and stage share one: the stage then begins to look only when the sender
 sleeps again, and the tail is the scheduler's. Such a result says so. So it does when another
@@ -23,9 +23,11 @@ from typing import Any
 
 from pydpdk import eal
 from pydpdk._core import lib
+from pydpdk.bench import schedule, stamps
 from pydpdk.bench.agents import Wires, Worker
 from pydpdk.bench.data import LINES, QUICK, Market
 from pydpdk.bench.measure import Case, Role, Series
+from pydpdk.bench.schedule import RESPONSE, SERVICE, Behind
 from pydpdk.engine import ring_slots
 from pydpdk.errors import HostError
 from pydpdk.feed import Feed
@@ -38,8 +40,8 @@ WARM = 20  # of a turn that do not count: they find cold caches
 IDLE_MS = 2_000  # longer than a busy host lets a process wait
 ORDERS_MAX = 1 << 17
 DRIVERS = {"veth": ("af_packet", "af_xdp", "tpacket"), "memif": ("memif",)}
+NEEDS_DPDK = ("memif", "af_packet", "af_xdp")
 BLOCKING, POLLED = "UDP socket, blocking", "UDP socket, polled"
-SERVICE, RESPONSE = "service: sent to seen", "response: due to seen"
 AIM = f"a tenth of '{BLOCKING}' at the median"
 SHARED = "sender and stage share a core, so tails are the scheduler's"
 
@@ -58,26 +60,23 @@ def needs(name: str) -> tuple[str, ...]:
 @contextmanager
 def latency(market: Market, name: str) -> Iterator[Case]:
     """Each driver that this host has; the kernel's sockets as peers."""
-    if len(market.cores) < 2:
-        raise HostError("needs two cores: give the process a second one (taskset, cpuset)")
-    if name == "memif" and not eal.version():
-        raise HostError(f"pydpdk was built without DPDK: {eal.INSTALL_DPDK}")
+    ready(market, name)
     sends = SENDS_QUICK if market.size == QUICK else SENDS
-    cores = _cores(market.cores)
+    cores = cores_of(market.cores)
     facts: dict[str, Any] = {**cores, "rate": RATE, "sends_a_round": sends, "aim": AIM}
     if cores["stage"] == cores["sender"]:
         facts["unreliable"] = SHARED
     missing: dict[str, str] = {}
     with ExitStack() as stack:
-        socket = _Socket(stack, cores)
-        ways: list[_Way] = [socket]
+        socket = SocketWay(stack, cores)
+        ways: list[Way] = [socket]
         series = [
             _series(BLOCKING, "", partial(socket.turn, sends, spin=False)),
             _series(POLLED, "", partial(socket.turn, sends, spin=True)),
         ]
         for kind in DRIVERS[name]:
             try:
-                way = _Stage(stack, kind, cores)
+                way = StageWay(stack, kind, cores)
             except HostError as error:
                 missing[f"stage over {kind}"] = str(error)
                 continue
@@ -86,6 +85,7 @@ def latency(market: Market, name: str) -> Iterator[Case]:
         yield Case(f"latency-{name}", "message", series, facts, missing=missing)
         facts["lost"] = sum(way.lost for way in ways)
         facts["engine_preempted"] = sum(way.preempted for way in ways)
+        facts |= schedule.facts(Behind.of(way.behind for way in ways), series)
 
 
 Hists = dict[str, Hist]
@@ -97,18 +97,24 @@ def _series(name: str, against: str, run: Callable[[Hists], float]) -> Series:
     return Series(name, role, lambda: run(hists), against, hists=hists)
 
 
-def _cores(cores: list[int]) -> dict[str, int]:
+def ready(market: Market, kind: str) -> None:
+    """HostError where a sender cannot have a core beside the engine, or DPDK is missing."""
+    if len(market.cores) < 2:
+        raise HostError("needs two cores: give the process a second one (taskset, cpuset)")
+    if kind in NEEDS_DPDK and not eal.version():
+        raise HostError(f"pydpdk was built without DPDK: {eal.INSTALL_DPDK}")
+
+
+def cores_of(cores: list[int]) -> dict[str, int]:
     """One for each who is busy; with two, the engine has its own."""
     return {"sender": cores[0], "stage": cores[1] if len(cores) > 2 else cores[0],
             "engine": cores[-1]}  # fmt: skip
 
 
-class _Way:
+class Way:
     """From a sender to who reads, over a wire of its own."""
 
     def __init__(self, stack: ExitStack, kind: str, cores: dict[str, int]) -> None:
-        from testbed import frames  # of the source tree
-
         self.stack = stack
         self.cores = cores
         self.sequence = 1
@@ -116,14 +122,8 @@ class _Way:
         self.preempted = 0  # times that another process took the engine's core
         self.wires = stack.enter_context(Wires(kind, 1))
         self.sender = stack.enter_context(Worker(self.wires, 0, cores["sender"]))
+        self.behind = Behind()
         self.sender.ask("open", spec=self.wires.sender(0))
-        self._frames = frames
-
-    def frame(self, *messages: bytes) -> str:
-        line, of = LINES[0], self._frames
-        packet = of.mold(sequence=self.sequence, messages=messages)
-        frame = of.datagram(packet, src="10.77.0.1", dst=line.host, dst_port=line.port, checksum=0)
-        return str(frame.hex())
 
     def begin(self, sends: int, **how: Any) -> None:
         """Whoever reads is about to."""
@@ -136,9 +136,9 @@ class _Way:
     def turn(self, sends: int, hists: Hists, **how: Any) -> float:
         """Median of a round; every figure is counted."""
         self.begin(sends, **how)
-        frame = self.frame(self._frames.itch_add())
-        told = self.sender.ask("pace", out=0, frame=frame, sequence=self.sequence, count=sends,
-                               interval_ns=10**9 // RATE)  # fmt: skip
+        told = self.sender.ask("pace", out=0, frame=stamps.add(), sequence=self.sequence,
+                               count=sends, rate=RATE)  # fmt: skip
+        self.behind.add(told)
         rows = self.end()[WARM:]
         self.sequence += told["sent"]
         self.lost += sends - WARM - len(rows)
@@ -151,7 +151,7 @@ class _Way:
         return float(median(ways))
 
 
-class _Socket(_Way):
+class SocketWay(Way):
     """The reader has the core that is the engine's on other ways."""
 
     def __init__(self, stack: ExitStack, cores: dict[str, int]) -> None:
@@ -167,7 +167,7 @@ class _Socket(_Way):
         return list(self.reader.end()["seen"])
 
 
-class _Stage(_Way):
+class StageWay(Way):
     """Engine and stage as ``pydpdk run`` has them: processes of their own, joined by a ring."""
 
     def __init__(self, stack: ExitStack, kind: str, cores: dict[str, int]) -> None:
@@ -186,10 +186,8 @@ class _Stage(_Way):
 
     def _open_market(self) -> None:
         """The messages that a session begins with."""
-        of = self._frames
-        opening = of.itch_system(), of.itch_directory(), of.itch_action()
-        self.sender.ask("say", out=0, frame=self.frame(*opening))
-        self.sequence += len(opening)
+        self.sender.ask("say", out=0, frame=stamps.opening(self.sequence))
+        self.sequence += stamps.OPENING
         self._receive(1)
         self.engine.end()
 

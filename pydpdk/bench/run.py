@@ -11,17 +11,22 @@ from typing import Any
 
 from pydpdk.bench import (
     books,
+    burst,
     clocks,
     data,
     host,
     latency,
     limits,
+    load,
     meters,
+    readers,
     receive,
     recording,
     replays,
     rings,
+    soak,
     stages,
+    trade,
     warn,
     wire,
 )
@@ -37,6 +42,7 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "book": books.book,
     "ring": rings.ring,
     "hop": rings.hop,
+    "readers": readers.readers,
     "path": books.path,
     "replay": replays.replay,
     "stage": stages.stage,
@@ -45,6 +51,10 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "sampling": recording.sampling,
     **receive.cases(),
     **latency.cases(),
+    **load.cases(),
+    **burst.cases(),
+    **soak.cases(),
+    **trade.cases(),
 }
 SCHEMA = "pydpdk.bench/1"
 Notify = Callable[[str], None]
