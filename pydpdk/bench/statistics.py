@@ -85,7 +85,7 @@ def paired(old: Sequence[float], new: Sequence[float]) -> Change:
         raise ValueError(f"{len(old)} rounds and {len(new)}: pairs are needed")
     if refused := _unusable(old, new):
         return refused
-    differences = [math.log(b / a) for a, b in zip(old, new, strict=True)]
+    differences = [math.log(b) - math.log(a) for a, b in zip(old, new, strict=True)]
     found = centre(differences)
     return _judge(found.mean, found.error, found.freedom, found.spread, len(old))
 
