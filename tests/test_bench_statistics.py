@@ -130,6 +130,19 @@ def test_a_sure_but_small_change_is_none() -> None:
     assert found.verdict == "no change seen"
 
 
+def test_one_process_each_takes_more_to_be_a_change() -> None:
+    """What placement of memory alone does is in every round of a process: see --keep."""
+    rng = np.random.default_rng(2)
+    old, new = np.exp(rng.normal(0, 0.001, (2, ROUNDS)))
+    small, large = (new * 1.06).tolist(), (new * 1.15).tolist()
+    assert paired(old.tolist(), small).verdict == "slower"
+    one = statistics.PLACED_MIN
+    assert paired(old.tolist(), small, effect_min=one).verdict == "no change seen"
+    assert unpaired(old.tolist(), small).verdict == "no change seen"
+    assert paired(old.tolist(), large, effect_min=one).verdict == "slower"
+    assert unpaired(old.tolist(), large).verdict == "slower"
+
+
 def test_pairs_need_a_partner() -> None:
     with pytest.raises(ValueError, match="pairs"):
         paired([1.0] * 6, [1.0] * 7)

@@ -80,6 +80,7 @@ def files_of(tree: Path) -> set[Path]:
     return {path for path in tree.rglob("*") if path.name != "was-here"}
 
 
+@pytest.mark.slow
 def test_the_other_tree_is_what_its_processes_import(checkout: Path, folder: Path) -> None:
     """The hop's partner too, which the case starts on its own."""
     if len(os.sched_getaffinity(0)) < 2:
@@ -100,6 +101,7 @@ def test_the_other_tree_is_what_its_processes_import(checkout: Path, folder: Pat
     assert files_of(checkout) == before  # nothing was written into it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [[], ["--keep"]])
 def test_rounds_pair_up_without_peers(folder: Path, keep: list[str]) -> None:
     rounds = 2

@@ -25,6 +25,7 @@ SAME = {
     "build": ("compiler", "flags", "dpdk", "python", "numpy"),
 }  # fmt: skip
 Row = dict[str, Any]
+Judge = Callable[[list[float], list[float]], statistics.Change]
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,8 @@ class Gate:
         return [change for change in of if change["point"] == point]
 
 
-def changes(old: Row, new: Row, paired: bool) -> list[Row]:
+def changes(old: Row, new: Row, judge: Judge) -> list[Row]:
     """Of one series: a row of statistics.Change for each point that both have."""
-    judge: Callable[..., statistics.Change] = statistics.paired if paired else statistics.unpaired
     before, after = dict(_points(old)), dict(_points(new))
     return [
         {"of": of, "point": point, **judge(before[of, point], after[of, point]).to_dict()}
@@ -73,7 +73,7 @@ def _points(row: Row) -> Iterator[tuple[tuple[str, str], list[float]]]:
                 yield (of, point), points[point]
 
 
-def compared(old: Row, new: Row, paired: bool) -> Row:
+def compared(old: Row, new: Row, judge: Judge) -> Row:
     """One case of both: its series that both measured."""
     before = {row["name"]: row for row in old["series"]}
     after = {row["name"]: row for row in new["series"]}
@@ -87,7 +87,7 @@ def compared(old: Row, new: Row, paired: bool) -> Row:
                 "role": row["role"],
                 "old": before[name],
                 "new": row,
-                "changes": changes(before[name], row, paired),
+                "changes": changes(before[name], row, judge),
             }
             for name, row in after.items()
             if name in before
@@ -108,7 +108,7 @@ def compare(old: Row, new: Row) -> Row:
         if other is None or "skipped" in case or "skipped" in other:
             skipped.append(case["name"])
             continue
-        cases.append(compared(other, case, paired=False))
+        cases.append(compared(other, case, statistics.unpaired))
     return {
         "schema": new["schema"],
         "kind": "compare",

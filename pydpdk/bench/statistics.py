@@ -21,8 +21,9 @@ rounded down, go with them (Yuen 1974).
 A verdict of a change needs both: an interval without "no change", and a size that means something.
 Two copies of one build, each in a process of its own, differ by where their memory came to lie;
 below EFFECT_MIN, or below NOISES times what one round differs from the next anyway, a change is
-called none, however sure. A run that would have missed a change of COARSE says so instead of
-"no change seen".
+called none, however sure. Where each build had one process for all rounds, its placement is in all
+of them and no interval shows it: there PLACED_MIN stands for EFFECT_MIN. A run that would have
+missed a change of COARSE (or of twice the least) says so instead of "no change seen".
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ POWER = 0.99
 TRIM = 0.2
 ROUNDS_MIN = 5  # fewer leave no interval after trimming
 EFFECT_MIN = math.log(1.03)
+PLACED_MIN = math.log(1.10)  # one build in two processes: 4 and 5 % apart in 2 of 20 tries
 # Noise alone, normal, ten rounds: called a change in 1 run of 80 with 1, in 1 of 300 with 2.
 NOISES = 2.0
 COARSE = math.log(1.10)
@@ -79,15 +81,18 @@ class Centre:
     spread: float
 
 
-def paired(old: Sequence[float], new: Sequence[float]) -> Change:
-    """Rounds that were taken in turn, in order; ValueError when they are not as many."""
+def paired(old: Sequence[float], new: Sequence[float], effect_min: float = EFFECT_MIN) -> Change:
+    """Rounds that were taken in turn, in order; ValueError when they are not as many.
+
+    ``effect_min``: PLACED_MIN where each build had one process for all of them.
+    """
     if len(old) != len(new):
         raise ValueError(f"{len(old)} rounds and {len(new)}: pairs are needed")
     if refused := _unusable(old, new):
         return refused
-    differences = [math.log(b / a) for a, b in zip(old, new, strict=True)]
+    differences = [math.log(b) - math.log(a) for a, b in zip(old, new, strict=True)]
     found = centre(differences)
-    return _judge(found.mean, found.error, found.freedom, found.spread, len(old))
+    return _judge(found.mean, found.error, found.freedom, found.spread, len(old), effect_min)
 
 
 def unpaired(old: Sequence[float], new: Sequence[float]) -> Change:
@@ -104,7 +109,8 @@ def unpaired(old: Sequence[float], new: Sequence[float]) -> Change:
         )
         freedom = max(freedom, math.floor(welch))
     spread = math.hypot(a.spread, b.spread)
-    return _judge(b.mean - a.mean, error, freedom, spread, min(len(old), len(new)))
+    rounds = min(len(old), len(new))
+    return _judge(b.mean - a.mean, error, freedom, spread, rounds, PLACED_MIN)
 
 
 def centre(values: Sequence[float]) -> Centre:
@@ -148,10 +154,12 @@ def _unusable(old: Sequence[float], new: Sequence[float]) -> Change | None:
     return Change("too noisy to say", rounds, why=why)
 
 
-def _judge(shift: float, error: float, freedom: int, spread: float, rounds: int) -> Change:
+def _judge(
+    shift: float, error: float, freedom: int, spread: float, rounds: int, effect_min: float
+) -> Change:
     t = student(1 - (1 - CONFIDENCE) / 2, freedom)
     floor = (
-        max(EFFECT_MIN, NOISES * spread) if error else 0.0
+        max(effect_min, NOISES * spread) if error else 0.0
     )  # a count that never varies has no noise
     detectable = max(t * error, floor) + student(POWER, freedom) * error
     low, high = shift - t * error, shift + t * error
@@ -159,7 +167,7 @@ def _judge(shift: float, error: float, freedom: int, spread: float, rounds: int)
     verdict: Verdict = "no change seen"
     if (low > 0 or high < 0) and abs(shift) > floor:
         verdict = "slower" if shift > 0 else "faster"
-    elif detectable > COARSE:
+    elif detectable > max(COARSE, 2 * effect_min):
         verdict = "too noisy to say"
         why = f"a change below {factor(detectable) - 1:.0%} could not be seen"
     return Change(

@@ -18,10 +18,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import clocks, compare, data, meters, run, trees
+from pydpdk.bench import clocks, compare, data, meters, run, statistics, trees
 from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
@@ -101,7 +102,9 @@ class Pair:
         if not duel.cases:
             return run.skipped(name, "interrupted in its first round") | {"interrupted": True}
         old, new = duel.results()
-        return compare.compared(old, new, paired=True) | {
+        least = statistics.PLACED_MIN if self.keep else statistics.EFFECT_MIN
+        judge = partial(statistics.paired, effect_min=least)
+        return compare.compared(old, new, judge) | {
             "facts": new["facts"],
             "interrupted": interrupted,
             "meanwhile": meter.stop(duel.own_s, duel.preempted),
