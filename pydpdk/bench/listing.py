@@ -1,6 +1,7 @@
 """The cases, without running them: what each measures and what this host lacks for it.
 
-What a case needs beyond one core, its module says: ``needs(name)`` gives names of NEEDS.
+What a case needs beyond one core, its module says: ``needs(name)`` gives names of NEEDS. Without
+it a case that is named after a kind of wire needs what that wire does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from pydpdk import eal
+from pydpdk.bench.agents import SENDS
 from pydpdk.bench.run import CASES
 
 
@@ -39,6 +41,15 @@ NEEDS: dict[str, Callable[[], str]] = {  # "" where the host has it, else what i
 }
 
 
+def of_wire(name: str) -> tuple[str, ...]:
+    """Sender and receiver have a core each; kernel wires are in namespaces of their own."""
+    kind = name.partition("-")[2]
+    if kind not in SENDS:
+        return ()
+    dpdk = () if kind == "tpacket" else ("DPDK",)
+    return ("two cores", *dpdk, *(("network namespaces",) if SENDS[kind] == "tpacket" else ()))
+
+
 def describe() -> list[dict[str, Any]]:
     """A row a case, in the order they run."""
     lacks = {name: lacking() for name, lacking in NEEDS.items()}
@@ -46,7 +57,7 @@ def describe() -> list[dict[str, Any]]:
     for name, case in CASES.items():
         function = case.func if isinstance(case, partial) else case
         module = sys.modules[inspect.unwrap(function).__module__]
-        needs: Callable[[str], tuple[str, ...]] = getattr(module, "needs", lambda name: ())
+        needs: Callable[[str], tuple[str, ...]] = getattr(module, "needs", of_wire)
         rows.append(
             {
                 "name": name,

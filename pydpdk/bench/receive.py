@@ -39,13 +39,6 @@ def cases() -> dict[str, Callable[[Market], AbstractContextManager[Case]]]:
     return {f"receive-{kind}": partial(receive, kind=kind) for kind in KINDS}
 
 
-def needs(name: str) -> tuple[str, ...]:
-    """Of the host, see pydpdk.bench.listing."""
-    kind = name.removeprefix("receive-")
-    dpdk = () if kind == "tpacket" else ("DPDK",)
-    return ("two cores", *dpdk, *(("network namespaces",) if SENDS[kind] == "tpacket" else ()))
-
-
 @contextmanager
 def receive(market: Market, kind: str) -> Iterator[Case]:
     """The driver alone, our source, the whole pipeline, and testpmd."""

@@ -58,5 +58,5 @@ def differ(hists: Mapping[str, Hist], service: str = SERVICE, response: str = RE
 
 def facts(behind: Behind, series: Iterable[Series]) -> dict[str, Any]:
     """Of a whole case; ``response_and_service`` by series."""
-    told = {one.name: differ(one.hists) for one in series}
+    told = {one.name: differ(one.totals) for one in series}
     return {**behind.facts(), "response_and_service": {k: v for k, v in told.items() if v}}
