@@ -9,7 +9,8 @@ left at the end: rings hold more than a short trial sends, so a reader that is t
 nothing for a while.
 
 Latency is the response: from when a frame was due. It is kept for each step that lost nothing.
-The peer is a kernel UDP socket read by Python, polled, on a wire of its own.
+The peer is a kernel UDP socket read by Python, polled, on a wire of its own. Both have the same
+generator: it spins, or sleeps between bursts where it must share its core with the stage.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class Lines:
         socket = SocketWay(stack, cores)
         stage = StageWay(stack, kind, cores)
         stage.engine.ask("run")
-        self.peer, self.ours = Line(socket, nap=False), Line(stage, nap=shared)
+        self.peer, self.ours = Line(socket, nap=shared), Line(stage, nap=shared)
         self.facts: dict[str, Any] = {**cores, "messages_a_packet": MESSAGES}
         self.facts["generator"] = (
             f"sleeps {REST_NS // 1000} us between bursts" if shared else "spins"
