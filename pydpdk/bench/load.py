@@ -35,7 +35,7 @@ MESSAGES = 2  # a frame
 TRIAL_S, TRIAL_QUICK_S = 0.2, 0.05
 RATES = Search(start=20_000, ceiling=2_560_000, floor=1_000)
 RATES_QUICK = Search(
-    20_000, 1_280_000, factor=4, resolution=0.25, confirm=1, floor=4_000, trials_max=12
+    20_000, 1_280_000, factor=4, resolution=0.25, confirm=1, floor=4_000, trials_max=8
 )
 LATE_PART = 0.05  # of the trial: a last frame sent or seen later than that is a backlog
 LATE_MS = 10  # and than that: a busy host's bad moment is no limit
