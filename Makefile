@@ -93,7 +93,7 @@ lint: $(VENV)/.ready  ## format and check
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy
 
 bench: build    ## measure: ratios to peers and floors, with the host
-	$(BIN)/pydpdk bench
+	$(BIN)/pydpdk bench run
 
 clean:          ## builds and caches
 	rm -rf build build-* .pytest_cache .mypy_cache .ruff_cache .hypothesis demo

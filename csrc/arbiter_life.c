@@ -47,6 +47,7 @@ void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first,
     memset(arbiter->gaps, 0, sizeof arbiter->gaps);
     if (arbiter->history != NULL)
         memset(arbiter->history, 0, HISTORY * sizeof *arbiter->history);
+    memset(arbiter->wholes, 0, sizeof arbiter->wholes);
     for (unsigned i = 0; i < LINES_MAX; i++)
         arbiter->lines[i].next = arbiter->lines[i].next_offset = 0;
 }

@@ -109,9 +109,16 @@ void emit_change(struct decoder *decoder, struct book *book, struct event *event
     change(decoder, book, event, moved_at_all(decoder->books, book));
 }
 
-void emit_order(struct decoder *decoder, struct book *book, struct event *event)
+/* Is this price worse than the announced best of its side? */
+static int behind(const struct book *book, int ask, int64_t price)
 {
+    return ask ? price > book->ask : book->bid != UNDEF_PRICE && price < book->bid;
+}
+
+void emit_order(struct decoder *decoder, struct book *book, struct event *event, int64_t price)
+{
+    const int ask = event->side == SIDE_ASK;
     int quoted = event->side == SIDE_NONE ? moved_at_all(decoder->books, book)
-                                          : moved(decoder->books, book, event->side == SIDE_ASK);
+                                          : !behind(book, ask, price) && moved(decoder->books, book, ask);
     change(decoder, book, event, quoted);
 }

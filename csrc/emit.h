@@ -52,5 +52,6 @@ void emit_top(struct decoder *decoder, struct book *book, const struct event *ca
 void emit_change(struct decoder *decoder, struct book *book, struct event *event);
 
 /* The same for a venue whose every change is announced at once: when `event` has a side, the
- * other one is as it was announced, so its levels need not be fetched. */
-void emit_order(struct decoder *decoder, struct book *book, struct event *event);
+ * other one is as it was announced, and so is the best of this one when nothing as good as it was
+ * touched: `price` is the best that was. What is known need not be fetched. */
+void emit_order(struct decoder *decoder, struct book *book, struct event *event, int64_t price);

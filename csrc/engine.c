@@ -14,11 +14,16 @@
 
 static const uint64_t CLOCK_JUMP_NS = 10000000000;
 
+static bool same(const struct address *address, const uint8_t *dst, unsigned len)
+{
+    return address->len == len && (len == 4 ? memcmp(address->bytes, dst, 4) : memcmp(address->bytes, dst, len)) == 0;
+}
+
 const struct route *route_of(const struct engine *engine, const uint8_t *dst, unsigned len, uint16_t port)
 {
     for (unsigned i = 0; i < engine->routes_count; i++) {
         const struct address *address = &engine->routes[i].address;
-        if (address->port == port && address->len == len && memcmp(address->bytes, dst, len) == 0)
+        if (address->port == port && same(address, dst, len))
             return &engine->routes[i];
     }
     return NULL;
@@ -58,7 +63,8 @@ static uint64_t clock_at(const struct engine *engine, uint64_t ts_recv)
     return ts_recv > engine->now && (!far || again || engine->config.trust) ? ts_recv : engine->now;
 }
 
-/* Is a time-out due when the clock is there? What is noted may be of a gap that was healed. */
+/* Is a time-out due when the clock is there? What is noted may be too early: of a gap that was
+ * healed, of a line that spoke meanwhile. */
 static bool due(struct engine *engine, uint64_t now)
 {
     if (now / 1000 < engine->deadline_us)
@@ -103,9 +109,9 @@ static int handle(struct engine *engine, struct lane *lane, const struct packet 
         feed_flush(engine->busy);   /* records of several feeds stay in the order of their packets */
     engine->busy = route->feed;
     reason = feed_datagram(route->feed, route->line, &datagram, packet->ts_recv, engine->now);
-    uint64_t deadline_us = feed_deadline_us(route->feed);
-    if (deadline_us < engine->deadline_us)
-        engine->deadline_us = deadline_us;
+    uint64_t wake_us = feed_wake_us(route->feed);
+    if (wake_us < engine->deadline_us)
+        engine->deadline_us = wake_us;
     return reason != 0 ? reason : COUNT_frames_parsed;
 }
 

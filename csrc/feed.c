@@ -254,7 +254,7 @@ static void note_heard(struct feed *feed, unsigned line, uint64_t now)
     const struct arbiter_config *config = &feed->config.arbiter;
     unsigned stale = silence_check(&feed->silence, lines_of(feed), config, now / 1000);
     tell_silence(feed, stale, LINE_STALE, now);
-    unsigned alive = silence_heard(&feed->silence, lines_of(feed), line, now / 1000);
+    unsigned alive = silence_heard(&feed->silence, lines_of(feed), config, line, now / 1000);
     tell_silence(feed, alive, LINE_ALIVE, now);
 }
 
@@ -305,6 +305,12 @@ uint64_t feed_deadline_us(const struct feed *feed)
     uint64_t gap = arbiter_deadline_us(feed->arbiter);
     uint64_t silence = silence_due_us(&feed->silence, arbiter_lines(feed->arbiter), &feed->config.arbiter);
     return gap < silence ? gap : silence;
+}
+
+uint64_t feed_wake_us(const struct feed *feed)
+{
+    uint64_t gap = arbiter_deadline_us(feed->arbiter);
+    return gap < feed->silence.check_us ? gap : feed->silence.check_us;
 }
 
 void feed_midnight(struct feed *feed, uint64_t midnight_ns)

@@ -43,6 +43,8 @@ static enum day day_of(const struct decoder *decoder) { return ((const struct st
 
 enum { BATCH = 64 };    /* messages whose memory is fetched ahead */
 
+static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 static uint32_t saturate(uint64_t size) { return size < UNDEF_SIZE ? (uint32_t)size : UNDEF_SIZE; }
 
 static struct event event_of(const struct decoder *decoder, const struct message *message, uint8_t kind)
@@ -103,7 +105,7 @@ static void add(struct decoder *decoder, const struct message *message, const st
     int code = add_order(decoder, fetch, event.instrument_id, event.side, m->shares);
     if (code)
         book_failed(decoder, book, code);
-    emit_order(decoder, book, &event);
+    emit_order(decoder, book, &event, event.price);
 }
 
 /* Fills `event` from what an operation on an order did, if it did. An order that lives under
@@ -138,6 +140,7 @@ static void reduce(struct decoder *decoder, const struct message *message, const
     int code = book_reduce_fetched(decoder->books, fetch, event.size, &change);
     sample_book(decoder, begun, 1);
     struct book *book = changed(decoder, &event, &change, code);
+    const int64_t price = event.price;
     if (kind == EVENT_EXECUTE)
         event.aux = (uint32_t)rd_be64(AS(order_executed, message)->match_number);
     if (message->data[0] == 'C') {
@@ -145,7 +148,7 @@ static void reduce(struct decoder *decoder, const struct message *message, const
         if (AS(order_executed_with_price, message)->printable == 'N')
             event.flags |= FLAG_HIDDEN;
     }
-    emit_order(decoder, book, &event);
+    emit_order(decoder, book, &event, price);
 }
 
 static int delete_order(struct decoder *decoder, const struct book_fetch *fetch, struct book_change *change)
@@ -162,7 +165,8 @@ static void delete(struct decoder *decoder, const struct message *message, const
     struct book_change change;
     event.order_id = fetch->id;
     int code = delete_order(decoder, fetch, &change);
-    emit_order(decoder, changed(decoder, &event, &change, code), &event);
+    struct book *book = changed(decoder, &event, &change, code);
+    emit_order(decoder, book, &event, event.price);
 }
 
 /* The new order keeps side and instrument of the old and goes to the end of its queue. */
@@ -187,7 +191,7 @@ static void replace(struct decoder *decoder, const struct message *message, cons
     old.flags = FLAG_REPLACE | book_flags(decoder, book);
     new.flags |= FLAG_REPLACE;
     emit(decoder, &old);
-    emit_order(decoder, book, &new);
+    emit_order(decoder, book, &new, old.side == SIDE_ASK ? min(old.price, new.price) : max(old.price, new.price));
 }
 
 /* ---- trades ---- */
@@ -264,7 +268,7 @@ static void directory(struct decoder *decoder, const struct message *message)
     memcpy(&event.order_id, m->stock, sizeof m->stock);
     event.size = rd_be32(m->round_lot_size);
     seen(decoder, event.instrument_id);
-    emit_order(decoder, book, &event);
+    emit_order(decoder, book, &event, UNDEF_PRICE);
 }
 
 /* 1.2.2. Quotation only is the part of a halt or pause in which orders are taken for the cross

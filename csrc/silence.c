@@ -13,13 +13,17 @@ static uint64_t feed_due(const struct silence *silence, const struct arbiter_con
     return silence->heard_us == 0 || silence->stale ? UINT64_MAX : silence->heard_us + config->stale_feed_us + 1;
 }
 
-unsigned silence_heard(struct silence *silence, struct line *lines, unsigned line, uint64_t now_us)
+static uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+unsigned silence_heard(struct silence *silence, struct line *lines, const struct arbiter_config *config,
+                       unsigned line, uint64_t now_us)
 {
     unsigned changed = (lines[line].is_stale ? 1u << line : 0) | (silence->stale ? SILENCE_FEED : 0);
     lines[line].is_stale = 0;
     silence->stale = false;
     if (now_us > silence->heard_us)
         silence->heard_us = now_us;
+    silence->check_us = min(silence->check_us, min(line_due(&lines[line], config), feed_due(silence, config)));
     return changed;
 }
 
@@ -27,6 +31,8 @@ unsigned silence_check(struct silence *silence, struct line *lines, const struct
                        uint64_t now_us)
 {
     unsigned changed = 0;
+    if (now_us < silence->check_us)
+        return 0;
     for (unsigned i = 0; i < config->lines; i++)
         if (now_us >= line_due(&lines[i], config)) {
             lines[i].is_stale = 1;
@@ -37,6 +43,7 @@ unsigned silence_check(struct silence *silence, struct line *lines, const struct
         silence->stale = true;
         changed |= SILENCE_FEED;
     }
+    silence->check_us = silence_due_us(silence, lines, config);
     return changed;
 }
 
@@ -45,7 +52,6 @@ uint64_t silence_due_us(const struct silence *silence, const struct line *lines,
 {
     uint64_t due = feed_due(silence, config);
     for (unsigned i = 0; i < config->lines; i++)
-        if (line_due(&lines[i], config) < due)
-            due = line_due(&lines[i], config);
+        due = min(due, line_due(&lines[i], config));
     return due;
 }

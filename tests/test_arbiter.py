@@ -340,6 +340,27 @@ def test_a59_different_bytes_are_counted_and_the_first_kept(arbiter: Arbiter) ->
     assert [data for _, data, _ in arbiter.delivered] == [body(1), body(2)]
 
 
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_a59_one_wrong_bit_anywhere_in_a_packet_is_one_mismatch(count: int) -> None:
+    bits = [
+        (message, at, bit)
+        for message in range(count)
+        for at in range(len(body(1 + message)))
+        for bit in range(8)
+    ]
+    arbiter = Arbiter()
+    arbiter.begin()
+    arbiter.span(0, 1, count)
+    for i, (message, at, bit) in enumerate(bits):
+        messages = [bytearray(body(1 + m)) for m in range(count)]
+        messages[message][at] ^= 1 << bit
+        arbiter.span(1, 1, count, messages=[bytes(m) for m in messages])
+        arbiter.span(1, 1, count)
+        assert arbiter.count("ab_mismatch") == i + 1
+        assert arbiter.gaps[i] == (1 + message, 0)
+    assert arbiter.ledger.duplicate == 2 * len(bits) * count
+
+
 def test_a62_a_slow_line_costs_no_memory_and_is_seen_as_slow(arbiter: Arbiter) -> None:
     for sequence in range(1, 40_000):
         arbiter.span(0, sequence, 1, ts=sequence * US)

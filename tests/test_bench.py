@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pydpdk.bench import data, echo, host, peers, rings, run
+from pydpdk.bench import data, echo, host, meters, peers, rings, run
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.cli import cli
 from pydpdk.errors import HostError, UsageError
+from pydpdk.hostinfo import Host
+from tests.bench_results import VALIDATOR
 
 ROUNDS = 2
-LOADS = ("load-", "burst-", "soak-", "trade-")  # they take longest and have tests of their own
-NAMES = [name for name in run.CASES if not name.startswith(LOADS)]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(folder: Path) -> dict[str, Any]:
     arguments = ["--quick", "--rounds", str(ROUNDS), "--dir", str(folder), "--json"]
-    arguments += [word for name in NAMES for word in ("--only", name)]
-    ran = CliRunner().invoke(cli, ["bench", *arguments], catch_exceptions=False)
+    ran = CliRunner().invoke(cli, ["bench", "run", *arguments], catch_exceptions=False)
     assert ran.exit_code == 0
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
@@ -46,13 +45,14 @@ def market(result: dict[str, Any], folder: Path) -> data.Market:
 
 
 def test_every_case_is_there_with_its_floor(result: dict[str, Any]) -> None:
-    assert [case["name"] for case in result["cases"]] == NAMES
+    assert [case["name"] for case in result["cases"]] == list(run.CASES)
     for case in result["cases"]:
         if "skipped" in case:
             continue
         roles = {row["role"] for row in case["series"]}
         assert "ours" in roles or (case["name"], roles) == ("limits", {"floor"})
-        assert "floor" in roles or "peer" in roles or case["name"] in ("path", "receive-tpacket")
+        alone = case["name"] in ("path", "receive-tpacket") or case["name"].startswith("soak-")
+        assert "floor" in roles or "peer" in roles or alone
 
 
 def test_every_series_has_sane_figures(result: dict[str, Any]) -> None:
@@ -60,17 +60,69 @@ def test_every_series_has_sane_figures(result: dict[str, Any]) -> None:
         names = [row["name"] for row in case["series"]]
         assert len(names) == len(set(names))
         for row in case["series"]:
-            assert row["rounds"] == ROUNDS
+            assert row["rounds"] == len(row["figures"]) == ROUNDS
+            assert row["median"] == median(row["figures"])
             assert row["min"] <= row["median"] <= row["max"]
             if "ratio" in row:
                 assert row["against"] in names
                 assert isinstance(row["ratio"], float)  # of a difference: below 0 on a busy host
 
 
+def test_result_keeps_to_the_published_schema(result: dict[str, Any]) -> None:
+    VALIDATOR.validate(result)
+    broken = result | {"cases": [result["cases"][1] | {"series": [{"name": "no figures"}]}]}
+    assert not VALIDATOR.is_valid(broken)
+    assert not VALIDATOR.is_valid(result | {"schema": "pydpdk.bench/2"})
+
+
+def test_what_the_host_did_meanwhile_is_told(result: dict[str, Any]) -> None:
+    used = set(map(str, meters.used(result["host"]["usable"])))
+    for case in result["cases"]:
+        if "skipped" not in case:
+            assert case["meanwhile"].keys() >= {"seconds", "others_ms", "preempted"}
+            assert case["meanwhile"]["cores"].keys() == used
+    for when in ("before", "after"):
+        assert {str(stall["core"]) for stall in result["stalls"][when]} == used
+
+
+def test_meter_counts_what_came_between(tmp_path: Path) -> None:
+    def put(steal: int, user: int, interrupts: int) -> None:
+        (tmp_path / "proc").mkdir(exist_ok=True)
+        (tmp_path / "proc" / "stat").write_text(
+            f"cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 {user} 0 5 900 0 1 2 {steal} 0 0\nctxt 1\n"
+        )
+        (tmp_path / "proc" / "interrupts").write_text(
+            f"       CPU0 CPU1\n  0:  {interrupts}  7  IO-APIC timer\nLOC:  5  6  local\nERR:  0\n"
+        )
+
+    put(3, 10, 100)
+    meter = meters.Meter([0, 5], Host(tmp_path))
+    put(8, 60, 142)
+    told = meter.stop(own_s=0.2, preempted=4)
+    tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
+    assert told["cores"] == {"0": {"steal_ms": 5 * tick_ms, "interrupt_ms": 0, "interrupts": 42}}
+    assert told["others_ms"] == 50 * tick_ms - 200
+    assert told["preempted"] == 4
+
+
+def test_whole_rounds_stay_when_it_is_interrupted() -> None:
+    left = iter(range(5))
+
+    def tick() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    case = Case("c", "thing", [Series(name, "ours", lambda: 1.0) for name in "ab"])
+    with pytest.raises(KeyboardInterrupt):
+        case.measure(9, tick)
+    assert [series.rounds for series in case.series] == [[1.0, 1.0], [1.0, 1.0]]
+
+
 def test_the_host_is_told(result: dict[str, Any]) -> None:
     assert {
         "cpu", "cores", "core", "kernel", "governor", "turbo", "thp", "isolated", "dpdk",
-        "compiler", "flags", "python", "numpy", "load", "load_after", "commit",
+        "compiler", "flags", "python", "numpy", "load", "load_after", "commit", "microcode",
+        "command_line", "cstates", "hugepages", "clocksource", "tsc", "nics",
     } <= result["host"].keys()  # fmt: skip
     assert "-march=" in result["host"]["flags"]
     assert result["host"]["compiler"].startswith(("gcc ", "clang "))
@@ -149,6 +201,7 @@ def test_a_case_the_host_cannot_run_is_named(
             "series": [],
             "facts": {},
             "missing": {},
+            "warnings": [],
         }
     ]
 
@@ -186,7 +239,7 @@ def test_struct_peer_decodes_every_message(market: data.Market) -> None:
 
 
 def test_unknown_case_is_a_usage_error() -> None:
-    assert CliRunner().invoke(cli, ["bench", "--only", "speed"]).exit_code == 2
+    assert CliRunner().invoke(cli, ["bench", "run", "speed"]).exit_code == 2
 
 
 def test_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:

@@ -171,6 +171,65 @@ LEVEL = st.tuples(
 )
 
 
+class Fetched(Both):
+    """The same where operations of the C books have their memory fetched as one batch before."""
+
+    def run(self, batch: list[tuple[str, int, int, int, int, int]]) -> None:
+        """(kind, id, side, price, size, new id): A adds, D deletes, X reduces, U replaces."""
+        fetches = []
+        for kind, order_id, side, price, _, new in batch:
+            what = lib.FETCH_ADD if kind == "A" else lib.FETCH_CHANGE
+            fetches.append({"kind": what, "id": order_id, "instrument": 1})
+            if kind == "A":
+                fetches[-1] |= {"side": side, "price": price}
+            if kind == "U":
+                fetches.append({"kind": lib.FETCH_REPLACE, "id": new, "price": price})
+        owner = ffi.new("struct book_fetch[]", fetches)
+        lib.book_fetch(self.c.pointer, owner, len(fetches))
+        self.fetch = owner + 0
+        for op in batch:
+            self.operate(*op)
+
+    def operate(self, kind: str, order_id: int, side: int, price: int, size: int, new: int) -> None:
+        pointer, fetch = self.c.pointer, self.fetch
+        self.fetch += 2 if kind == "U" else 1
+        if kind == "A":
+            code = lib.book_add_fetched(pointer, fetch, 1, side, size)
+            self.same(code, self.naive.add(1, side, order_id, price, size))
+        elif kind == "X":
+            code = lib.book_reduce_fetched(pointer, fetch, size, self.change)
+            self.same(code, self.naive.reduce(order_id, size))
+        else:
+            code = lib.book_delete_fetched(pointer, fetch, self.change)
+            deleted = self.same(code, self.naive.delete(order_id)) == ""
+            if kind == "U" and deleted:
+                code = lib.book_add_fetched(pointer, fetch + 1, 1, self.change.side, size)
+                self.same(code, self.naive.add(1, self.change.side, new, price, size))
+
+
+EIGHTS = st.integers(0, 11).map(lambda i: 8 * i)  # all prefer the same slot of a map line
+BATCHES = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from("AADDXU"), EIGHTS, SIDES, st.integers(98, 101),
+            st.integers(1, 3), EIGHTS,
+        ),
+        max_size=30,
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
+@given(BATCHES)
+@settings(max_examples=150, deadline=None)
+def test_what_was_fetched_is_only_a_hint(batches):
+    with Books.create(16, 64, seed=3) as books:
+        both = Fetched(books)
+        for batch in batches:
+            both.run(batch)
+            both.compare()
+
+
 @given(st.lists(LEVEL, max_size=120))
 @settings(max_examples=100, deadline=None)
 def test_price_level_books_agree_with_the_naive_ones(books, levels):

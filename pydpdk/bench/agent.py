@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -290,6 +291,7 @@ def _hurry(on: bool) -> None:
 
 def main(core: int) -> None:
     os.sched_setaffinity(0, {core})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its round, then this process
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what DPDK prints
     agent = Agent(lambda: print('{"ready": true}', file=out))

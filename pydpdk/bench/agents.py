@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,16 +102,25 @@ class Wires:
         self._stack.close()
 
 
-class Worker:
-    """A ``pydpdk.bench.agent`` at an end of the wires."""
+class Refused(HostError):
+    """A process lives and says that it cannot."""
 
-    def __init__(self, wires: Wires, end: int, core: int, fds: Sequence[int] = ()) -> None:
+
+class Told:
+    """A process that is told in lines of JSON and answers so, as a context manager."""
+
+    def __init__(
+        self,
+        popen: Callable[..., Popen],
+        command: Sequence[object],
+        answer_s: float = ANSWER_S,
+        **options: Any,
+    ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._heard = b""
-        self.process = wires.popen(
-            end, [sys.executable, "-m", "pydpdk.bench.agent", core], pass_fds=fds,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-        )  # fmt: skip
+        self._answer_s = answer_s
+        self.process = popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=self._log, **options)  # fmt: skip
 
     def begin(self, do: str, **arguments: Any) -> None:
         """Returns when it is about to do it."""
@@ -141,7 +151,7 @@ class Worker:
 
     def _hear(self) -> dict[str, Any]:
         assert self.process.stdout
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + self._answer_s
         while b"\n" not in self._heard and (part := _read(self.process.stdout.fileno(), deadline)):
             self._heard += part
         line, newline, self._heard = self._heard.partition(b"\n")
@@ -149,7 +159,7 @@ class Worker:
             raise HostError(f"a process of the benchmark {self._fate(deadline)}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise HostError(answer["error"])
+            raise Refused(answer["error"])
         return answer
 
     def __enter__(self) -> Self:
@@ -166,11 +176,19 @@ class Worker:
 
     def _fate(self, deadline: float) -> str:
         """Why it says nothing, with the last line of its log."""
-        how = f"did not answer in {ANSWER_S:.0f} s"
+        how = f"did not answer in {self._answer_s:.0f} s"
         if time.monotonic() < deadline:
             how = f"ended with {_finish(self.process)}"
         self._log.seek(0)
         return f"{how}: {''.join(self._log.read().decode(errors='replace').splitlines()[-1:])}"
+
+
+class Worker(Told):
+    """A ``pydpdk.bench.agent`` at an end of the wires."""
+
+    def __init__(self, wires: Wires, end: int, core: int, fds: Sequence[int] = ()) -> None:
+        command = [sys.executable, "-m", "pydpdk.bench.agent", core]
+        super().__init__(partial(wires.popen, end), command, pass_fds=fds)
 
 
 def which() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -12,32 +13,51 @@ import numpy as np
 
 from pydpdk._core import ffi, lib
 from pydpdk.doctor import checks
-from pydpdk.hostinfo import Host
+from pydpdk.hostinfo import Host, format_cores
+from pydpdk.nics import nics
 
 CPU = Path("/sys/devices/system/cpu")
+CLOCK = "/sys/devices/system/clocksource/clocksource0"
 read = Host().read
 
 
 def describe() -> dict[str, Any]:
-    """Processor, kernel, build and load, as plain values."""
+    """Processor, kernel, what keeps them from being steady, build and load, as plain values."""
+    here = Host()
+    flags = _cpu("flags").split()
     return {
         "cpu": _cpu("model name") or platform.machine(),
+        "microcode": _cpu("microcode") or "unknown",
         "cores": os.cpu_count(),
         "usable": sorted(os.sched_getaffinity(0)),
         "l3": read(f"{CPU}/cpu0/cache/index3/size"),
-        "virtual": "hypervisor" in _cpu("flags").split(),
+        "virtual": "hypervisor" in flags,
         "kernel": platform.release(),
+        "command_line": read("/proc/cmdline"),
         "governor": read(f"{CPU}/cpu0/cpufreq/scaling_governor") or "unknown",
         "turbo": _turbo(),
+        "cstates": _cstates(here),
         "thp": _chosen(read("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "hugepages": [dataclasses.asdict(pages) for pages in here.hugepages()],
         "isolated": read(f"{CPU}/isolated"),
-        "dpdk": _text(lib.port_dpdk_version()) or "none",
+        "tickless": format_cores(here.tickless),
+        "clocksource": read(f"{CLOCK}/current_clocksource") or "unknown",
+        "tsc": {name: name in flags for name in ("constant_tsc", "nonstop_tsc", "tsc_known_freq")},
+        "nics": [dataclasses.asdict(nic) for nic in nics(here)],
+        "load": round(os.getloadavg()[0], 2),
+        **build(),
+    }
+
+
+def build() -> dict[str, Any]:
+    """What was compiled how, and what it runs on."""
+    return {
+        "commit": _commit(),
         "compiler": _text(lib.bench_compiler()),
         "flags": _text(lib.bench_flags()),
+        "dpdk": _text(lib.port_dpdk_version()) or "none",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "load": round(os.getloadavg()[0], 2),
-        "commit": _commit(),
     }
 
 
@@ -75,6 +95,17 @@ def _chosen(choices: str) -> str:
     return choices.partition("[")[2].partition("]")[0] or "unknown"
 
 
+def _cstates(here: Host) -> list[str]:
+    """Idle states that the first core may enter, as NAME:LATENCYus; none where the guest or the
+    command line has none."""
+    folder = f"{CPU}/cpu0/cpuidle"
+    return [
+        f"{read(f'{folder}/{state}/name')}:{read(f'{folder}/{state}/latency')}us"
+        for state in here.names(folder)
+        if read(f"{folder}/{state}/disable") == "0"
+    ]
+
+
 def _turbo() -> str:
     if off := read(f"{CPU}/intel_pstate/no_turbo"):
         return "off" if off == "1" else "on"
@@ -84,7 +115,7 @@ def _turbo() -> str:
 
 def _commit() -> str:
     """Of the source tree this runs from; "" when it is none."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]

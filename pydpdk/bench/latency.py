@@ -51,6 +51,12 @@ def cases() -> dict[str, Callable[[Market], AbstractContextManager[Case]]]:
     return {f"latency-{name}": partial(latency, name=name) for name in DRIVERS}
 
 
+def needs(name: str) -> tuple[str, ...]:
+    """Of the host, see pydpdk.bench.listing; the sockets beside memif are on a veth."""
+    dpdk = ("DPDK",) if name == "latency-memif" else ()
+    return ("two cores", *dpdk, "network namespaces")
+
+
 @contextmanager
 def latency(market: Market, name: str) -> Iterator[Case]:
     """Each driver that this host has; the kernel's sockets as peers."""

@@ -39,6 +39,13 @@ def cases() -> dict[str, Callable[[Market], AbstractContextManager[Case]]]:
     return {f"receive-{kind}": partial(receive, kind=kind) for kind in KINDS}
 
 
+def needs(name: str) -> tuple[str, ...]:
+    """Of the host, see pydpdk.bench.listing."""
+    kind = name.removeprefix("receive-")
+    dpdk = () if kind == "tpacket" else ("DPDK",)
+    return ("two cores", *dpdk, *(("network namespaces",) if SENDS[kind] == "tpacket" else ()))
+
+
 @contextmanager
 def receive(market: Market, kind: str) -> Iterator[Case]:
     """The driver alone, our source, the whole pipeline, and testpmd."""
@@ -109,6 +116,8 @@ class _Bench:
             ]
             self.facts["aim"] = AIM
         name = f"receive-{self.kind}"
+        for each in series:
+            each.once = True  # a run uses up its part of the session
         return Case(name, "packet", series, self.facts, missing=self.missing)
 
     def _slice(self, who: str) -> int:

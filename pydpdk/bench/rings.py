@@ -28,6 +28,11 @@ OBJECTS = 1 << 14
 START_S = 20.0
 
 
+def needs(name: str) -> tuple[str, ...]:
+    """Of the host, see pydpdk.bench.listing."""
+    return ("two cores",) if name == "hop" else ()
+
+
 @contextmanager
 def ring(market: Market) -> Iterator[Case]:
     """Records in and out on one thread."""

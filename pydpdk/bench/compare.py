@@ -1,0 +1,164 @@
+"""Changes of all series between two results, and the gate that fails on them.
+
+The rounds' figures of a series are compared, and where it counts single figures, each point of
+their distribution: the p99 of every round of the one build with the p99 of every round of the
+other. A gate fails only where the verdict is ``slower`` and the estimate is above its limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydpdk.bench import statistics
+from pydpdk.errors import DataError, UsageError
+
+MEDIAN = "median"
+POINTS = ("p50", "p90", "p99", "p99.9", "p99.99", "max")
+SAME = {
+    "host": (
+        "cpu", "microcode", "cores", "kernel", "command_line", "governor", "turbo", "cstates",
+        "thp", "hugepages", "isolated", "clocksource", "virtual", "core",
+    ),
+    "build": ("compiler", "flags", "dpdk", "python", "numpy"),
+}  # fmt: skip
+Row = dict[str, Any]
+Judge = Callable[[list[float], list[float]], statistics.Change]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """``p99:10%``: a point and the share by which it may be more."""
+
+    point: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Gate:
+        """UsageError for what is no gate."""
+        match = re.fullmatch(r"([\w.]+):(\d+(?:\.\d+)?)%", text)
+        if not match or match[1] not in (MEDIAN, *POINTS):
+            raise UsageError(
+                f"--fail-on {text}: POINT:PERCENT%, as p99:10%, of {', '.join((MEDIAN, *POINTS))}"
+            )
+        return cls(match[1], float(match[2]) / 100)
+
+    def chosen(self, row: Row) -> list[Row]:
+        """Changes of a series that it looks at: its point of every distribution, or the rounds'
+        median where there is none."""
+        of = [change for change in row["changes"] if change["of"]]
+        if not of:
+            return list(row["changes"])
+        point = "p50" if self.point == MEDIAN else self.point
+        return [change for change in of if change["point"] == point]
+
+
+def changes(old: Row, new: Row, judge: Judge) -> list[Row]:
+    """Of one series: a row of statistics.Change for each point that both have."""
+    before, after = dict(_points(old)), dict(_points(new))
+    return [
+        {"of": of, "point": point, **judge(before[of, point], after[of, point]).to_dict()}
+        for of, point in before
+        if (of, point) in after
+    ]
+
+
+def _points(row: Row) -> Iterator[tuple[tuple[str, str], list[float]]]:
+    yield ("", MEDIAN), row["figures"]
+    for of, points in row.get("points", {}).items():
+        for point in POINTS:
+            if point in points:
+                yield (of, point), points[point]
+
+
+def compared(old: Row, new: Row, judge: Judge) -> Row:
+    """One case of both: its series that both measured."""
+    before = {row["name"]: row for row in old["series"]}
+    after = {row["name"]: row for row in new["series"]}
+    only = sorted(before.keys() ^ after.keys())
+    return {
+        "name": new["name"],
+        "unit": new["unit"],
+        "series": [
+            {
+                "name": name,
+                "role": row["role"],
+                "old": before[name],
+                "new": row,
+                "changes": changes(before[name], row, judge),
+            }
+            for name, row in after.items()
+            if name in before
+        ],
+        "missing": dict.fromkeys(only, "only one of both has it"),
+    }
+
+
+def compare(old: Row, new: Row) -> Row:
+    """Two results of ``bench run``, as one of kind ``compare``. DataError when they are none."""
+    for result in (old, new):
+        if result.get("kind") != "run":
+            raise DataError(f"a result of kind {result.get('kind')}: two of 'bench run' are needed")
+    before = {case["name"]: case for case in old["cases"]}
+    cases, skipped = [], []
+    for case in new["cases"]:
+        other = before.get(case["name"])
+        if other is None or "skipped" in case or "skipped" in other:
+            skipped.append(case["name"])
+            continue
+        cases.append(compared(other, case, statistics.unpaired))
+    return {
+        "schema": new["schema"],
+        "kind": "compare",
+        "created": new["created"],
+        "old": old["host"],
+        "new": new["host"],
+        "rounds": min(old["rounds"], new["rounds"]),
+        "warnings": [
+            "not paired: the runs were taken at different times, so what the host did between "
+            "them counts as a change; 'bench run --against' takes both in turn",
+            *differences(old, new),
+            *(f"{name}: not in both, or skipped in one" for name in skipped),
+        ],
+        "cases": cases,
+    }
+
+
+def differences(old: Row, new: Row) -> list[str]:
+    """What else was not the same."""
+    found = [
+        f"{what}: {name} was {old['host'].get(name)!r}, is {new['host'].get(name)!r}"
+        for what, names in SAME.items()
+        for name in names
+        if old["host"].get(name) != new["host"].get(name)
+    ]
+    for name in ("session", "rounds"):
+        if old[name] != new[name]:
+            found.append(f"{name}: was {old[name]}, is {new[name]}")
+    return found
+
+
+def failures(result: Row, gates: list[Gate]) -> list[str]:
+    """A line for each of our series that is beyond a gate."""
+    found = []
+    for case in result["cases"]:
+        for row in case["series"]:
+            if row["role"] != "ours":
+                continue
+            for gate in gates:
+                for change in gate.chosen(row):
+                    if change["verdict"] == "slower" and change["ratio"] > 1 + gate.limit:
+                        of = f", {change['of']}" if change["of"] else ""
+                        found.append(
+                            f"{case['name']}: {row['name']}{of}: {change['point']} "
+                            f"{percent(change['ratio'])} ({percent(change['low'])} to "
+                            f"{percent(change['high'])}), limit +{gate.limit:.1%}"
+                        )
+    return found
+
+
+def percent(ratio: float) -> str:
+    """1.2 as +20.0 %; from ten times on, as that."""
+    return f"{(ratio - 1) * 100:+,.1f} %" if ratio < 10 else f"x {ratio:,.0f}"

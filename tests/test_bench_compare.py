@@ -1,0 +1,188 @@
+"""Comparisons, gates, warnings and files of results, on figures that are made up."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydpdk import hlog
+from pydpdk.bench import compare, output, warn
+from pydpdk.bench.compare import Gate
+from pydpdk.errors import DataError, UsageError
+from tests.bench_results import VALIDATOR, case, noisy, result, tailed
+from tests.command import call, refused
+
+OLD = result(case(noisy(20, 1)))
+SLOWER = result(case(noisy(24, 2)))
+SAME = result(case(noisy(20, 3)))
+Put = Any
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    """Writes a result to a file of that name."""
+
+    def write(name: str, made: dict[str, Any]) -> Path:
+        output.write_json(made, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def verdicts(old: dict[str, Any], new: dict[str, Any]) -> dict[tuple[str, str, str], str]:
+    made = compare.compare(old, new)
+    VALIDATOR.validate(made)
+    return {
+        (row["name"], change["of"], change["point"]): change["verdict"]
+        for one in made["cases"]
+        for row in one["series"]
+        for change in row["changes"]
+    }
+
+
+def test_a_change_is_found_and_the_floor_stands() -> None:
+    found = verdicts(OLD, SLOWER)
+    assert found == {("ours", "", "median"): "slower", ("floor", "", "median"): "no change seen"}
+    assert verdicts(SLOWER, OLD)["ours", "", "median"] == "faster"
+    assert verdicts(OLD, SAME)["ours", "", "median"] == "no change seen"
+
+
+def test_a_longer_tail_is_seen_where_the_median_is_not() -> None:
+    old = result(case(noisy(1000, 1), tailed(10_000, 1)))
+    new = result(case(noisy(1000, 2), tailed(15_000, 2)))
+    found = verdicts(old, new)
+    assert found["ours", "", "median"] == found["ours", "sent", "p50"] == "no change seen"
+    assert found["ours", "sent", "p99"] == found["ours", "sent", "max"] == "slower"
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(["median:10%"], 5), (["median:30%"], 0), (["p99:10%"], 5), (["max:50%", "p50:15%"], 5),
+     ([], 0)],
+)  # fmt: skip
+def test_gate_fails_beyond_its_limit(put: Put, limits: list[str], code: int) -> None:
+    options = [word for limit in limits for word in ("--fail-on", limit)]
+    done = call("bench", "compare", put("a", OLD), put("b", SLOWER), *options)
+    assert done.code == code
+    failed = [line for line in done.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == (1 if code else 0)
+    if code:
+        assert "way: ours: median +" in failed[0]
+        assert "limit +" in failed[0]
+    assert "not paired" in done.out
+
+
+def test_gate_takes_the_point_of_a_distribution(put: Put) -> None:
+    old = put("a", result(case(noisy(1000, 1), tailed(10_000, 1))))
+    new = put("b", result(case(noisy(1000, 2), tailed(15_000, 2))))
+    done = call("bench", "compare", old, new, "--fail-on", "p99:20%", "--fail-on", "p50:1%")
+    assert done.code == 5
+    assert [line for line in done.err.splitlines() if "p99" in line] == done.err.splitlines()
+    assert call("bench", "compare", old, new, "--fail-on", "median:1%").code == 0
+
+
+def test_gate_does_not_fail_on_noise(put: Put) -> None:
+    old, new = put("a", result(case(noisy(20, 1, 0.5)))), put("b", result(case(noisy(30, 9, 0.5))))
+    done = call("bench", "compare", old, new, "--fail-on", "median:1%", "--json")
+    change = done.json["cases"][0]["series"][1]["changes"][0]
+    assert change["ratio"] > 1.01
+    assert (done.code, change["verdict"]) == (0, "too noisy to say")
+
+
+def test_what_was_not_the_same_is_told() -> None:
+    new = result(case(noisy(20, 3)), kernel="6.2", flags="-O2") | {"rounds": 7}
+    told = compare.compare(OLD, new)["warnings"]
+    for part in ("host: kernel was '6.1', is '6.2'", "build: flags was '-O3'", "rounds: was 10"):
+        assert any(part in text for text in told), part
+    assert len(compare.compare(OLD, SAME)["warnings"]) == 1
+
+
+def test_cases_of_one_side_are_named() -> None:
+    told = compare.compare(OLD, result(case(noisy(1, 1), name="other")))
+    assert told["cases"] == []
+    assert "other: not in both, or skipped in one" in told["warnings"]
+
+
+@pytest.mark.parametrize("text", ["p99", "p99:10", "speed:1%", "p99:-1%", "p99:x%", ""])
+def test_gate_that_is_none_is_refused(text: str, put: Put) -> None:
+    with pytest.raises(UsageError, match="--fail-on"):
+        Gate.parse(text)
+    refused(2, "bench", "compare", put("a", OLD), put("b", SAME), "--fail-on", text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": "pydpdk.bench/9"}', "\0"])
+def test_a_file_that_is_no_result_is_a_data_error(text: str, put: Put, tmp_path: Path) -> None:
+    (tmp_path / "b").write_text(text)
+    assert "b: no " in refused(4, "bench", "compare", put("a", OLD), tmp_path / "b")
+    refused(2, "bench", "compare", put("a", OLD), tmp_path / "absent")
+
+
+def test_a_comparison_cannot_be_compared(put: Put) -> None:
+    made = compare.compare(OLD, SAME)
+    with pytest.raises(DataError, match="kind compare"):
+        compare.compare(OLD, made)
+
+
+def test_csv_has_a_line_a_series_and_point(tmp_path: Path) -> None:
+    made = result(case(noisy(1000, 1), tailed(10_000, 1)))
+    output.write_csv(made, tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ours = next(row for row in made["cases"][0]["series"] if row["name"] == "ours")
+    found = {(row["series"], row["of"], row["point"]): row for row in rows}
+    assert len(found) == len(rows) == 3 + 4 + len(ours["percentiles"]["sent"])
+    assert float(found["ours", "", "median"]["value"]) == ours["median"]
+    assert int(found["ours", "sent", "p99"]["value"]) == ours["percentiles"]["sent"]["p99"]
+    output.write_csv(compare.compare(OLD, SLOWER), tmp_path / "b.csv")
+    with (tmp_path / "b.csv").open(newline="") as file:
+        changed = {row["series"]: row for row in csv.DictReader(file)}
+    assert changed["ours"]["verdict"] == "slower"
+    assert float(changed["ours"]["ratio"]) == pytest.approx(1.2, rel=0.02)
+
+
+def test_histogram_log_has_every_distribution(tmp_path: Path) -> None:
+    made = result(case(noisy(1000, 1), tailed(10_000, 1), name="way=a, b"))
+    output.write_hlog(made, tmp_path / "a.hlog")
+    (interval,) = hlog.read(tmp_path / "a.hlog")
+    assert interval.tag == "way a b/ours/sent"
+    assert interval.hist.count == 20_000
+
+
+def told(row: dict[str, Any], **more: Any) -> str:
+    return "\n".join(warn.case(row | more))
+
+
+def test_a_point_on_few_samples_is_named() -> None:
+    made = case(noisy(1000, 1), tailed(10_000, 1))
+    assert "p99.99 on 2" in told(made)
+    assert "p99.9 on" not in told(made)
+    few = case(noisy(1000, 1), [[1000] * 50] * 10)
+    assert "p99 on 5, p99.9 on 0, p99.99 on 0" in told(few)
+
+
+def test_rounds_that_lie_apart_drift_or_are_few_are_named() -> None:
+    assert told(case(noisy(20, 1))) == ""
+    assert "about their median" in told(case(noisy(20, 1, 0.3)))
+    assert "pace changed" in told(case([20.0] * 5 + [25.0] * 5))
+    assert "3 rounds" in told(case([20.0] * 3))
+    assert "of its floor" in told(case([0.5] * 10))
+
+
+def test_what_the_host_did_meanwhile_is_named() -> None:
+    quiet = {"steal_ms": 0.0, "interrupt_ms": 0.0, "interrupts": 9}
+    meanwhile = {"seconds": 10.0, "others_ms": 10.0, "preempted": 0, "cores": {"1": quiet}}
+    made = case(noisy(20, 1)) | {"meanwhile": meanwhile}
+    assert told(made) == ""
+    stolen = meanwhile | {"cores": {"0": quiet, "1": quiet | {"steal_ms": 90.0}}}
+    assert "steal" in told(made, meanwhile=stolen)
+    assert "others used" in told(made, meanwhile=meanwhile | {"others_ms": 900.0})
+    assert "unreliable: why" in told(made, facts={"unreliable": "why"})
+    assert "took the engine's core" in told(made, facts={"engine_preempted": 3})
+
+
+def test_results_survive_their_file(put: Put) -> None:
+    assert output.read_json(put("a", OLD)) == json.loads(json.dumps(OLD))

@@ -1,0 +1,68 @@
+"""Every command that docs/bench.md shows runs, as it is shown, only shorter."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pydpdk import _core, eal
+from pydpdk.bench import data, latency, selftest
+from testbed.net import missing
+from tests.command import ROOT, call
+from tests.test_docs import blocks, ours
+
+PAGE = ROOT / "docs" / "bench.md"
+SHOWN = [command for block in blocks(PAGE) for command in ours(block)]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the page only names: another checkout, another Python."""
+    checkout = tmp_path / "other-checkout"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pydpdk", checkout / "pydpdk", ignore=ignore)
+    core = Path(str(_core.__file__)).resolve()
+    (checkout / "build").mkdir()
+    (checkout / "build" / core.name).symlink_to(core)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(latency, "SENDS_QUICK", 60)
+    monkeypatch.setattr(selftest, "ROUNDS", 1)
+    monkeypatch.setattr(data, "cache_dir", lambda: tmp_path)
+    return checkout
+
+
+@pytest.mark.slow
+def test_commands_of_the_page_run(elsewhere: Path) -> None:
+    """In order: later ones read what earlier ones wrote. A verdict may go either way here."""
+    codes = {"selftest": (0, 1), "--fail-on": (0, 5)}
+    seen = set()
+    for command in SHOWN:
+        words = shlex.split(command)[1:]
+        if "latency-memif" in words and (missing() or not eal.version()):
+            continue
+        if words[1:2] == ["run"]:
+            words += ["--quick", "--rounds", "2"]
+            words += ["--keep"] if "--against" in words else []
+        if words[1] == "selftest":
+            words += ["--repetitions", "1", "--keep"]
+        words = [str(elsewhere) if word in ("HEAD~1", "/opt/other/bin/python") else word
+                 for word in words]  # fmt: skip
+        if words[1] == "report" and not Path(words[2]).exists():
+            continue
+        done = call(*words)
+        allowed = next((codes[key] for key in codes if key in words), (0,))
+        assert done.code in allowed, f"{command}: {done.err}"
+        assert done.out or any(Path(word).exists() for word in words), command
+        seen.add(words[1])
+    assert seen == {"list", "run", "report", "compare", "selftest"}
+
+
+def test_the_page_shows_what_there_is() -> None:
+    assert len(SHOWN) > 12
+    for verdict in ("slower", "faster", "no change seen", "too noisy to say"):
+        assert f"`{verdict}`" in PAGE.read_text()

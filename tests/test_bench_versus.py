@@ -1,0 +1,251 @@
+"""Two builds in turn: that each is the build it should be, and that the rounds pair up.
+
+Nothing here looks at how long anything took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydpdk import _core
+from pydpdk.bench import data, trees, versus
+from pydpdk.bench.agents import Refused
+from pydpdk.bench.versus import Pair, Side
+from pydpdk.errors import UsageError
+from tests.bench_results import VALIDATOR
+from tests.command import ROOT, call, refused, start
+
+CORE = Path(str(_core.__file__)).resolve()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def market(folder: Path) -> data.Market:
+    return versus.market_of(folder, data.QUICK, lambda done: None)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Another tree with this core; its partner process of the hop leaves a file behind."""
+    tree = tmp_path / "other"
+    ignore = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(ROOT / "pydpdk", tree / "pydpdk", ignore=ignore)
+    (tree / "build").mkdir()
+    (tree / "build" / CORE.name).symlink_to(CORE)
+    echo = tree / "pydpdk" / "bench" / "echo.py"
+    mark = f"open({str(tmp_path / 'was-here')!r}, 'w').write(__file__)\n"
+    echo.write_text(echo.read_text().replace("\nimport ", f"\n{mark}import ", 1))
+    return tree
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that this build seems to run from, its cache beside it."""
+    root = tmp_path / "repository"
+    (root / "pydpdk").mkdir(parents=True)
+    (root / "pydpdk" / "__init__.py").write_text("")
+    monkeypatch.setattr(trees.pydpdk, "__file__", str(root / "pydpdk" / "__init__.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b")
+    git(root, "init", "-q")
+    commit(root)
+    return root
+
+
+def git(root: Path, *words: str) -> str:
+    ran = subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True)
+    return ran.stdout.decode().strip()
+
+
+def commit(root: Path) -> None:
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "as it is")
+
+
+def files_of(tree: Path) -> set[Path]:
+    return {path for path in tree.rglob("*") if path.name != "was-here"}
+
+
+@pytest.mark.slow
+def test_the_other_tree_is_what_its_processes_import(checkout: Path, folder: Path) -> None:
+    """The hop's partner too, which the case starts on its own."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core")
+    before = files_of(checkout)
+    done = call(
+        "bench", "run", "hop", "--quick", "--rounds", 5, "--keep", "--against", checkout,
+        "--dir", folder, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    VALIDATOR.validate(done.json)
+    old, new = done.json["old"], done.json["new"]
+    assert old["package"] == str(checkout / "pydpdk")
+    assert new["package"] == str(ROOT / "pydpdk")
+    assert old["core"] == new["core"] == str(CORE)
+    assert old["sources_sha256"] != new["sources_sha256"]
+    assert (checkout.parent / "was-here").exists()
+    assert files_of(checkout) == before  # nothing was written into it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [[], ["--keep"]])
+def test_rounds_pair_up_without_peers(folder: Path, keep: list[str]) -> None:
+    rounds = 2
+    done = call(
+        "bench", "run", "memory", "ring", "--quick", "--rounds", rounds, *keep, "--against",
+        "self", "--dir", folder, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    VALIDATOR.validate(done.json)
+    assert [case["name"] for case in done.json["cases"]] == ["ring", "memory"]
+    for case in done.json["cases"]:
+        assert {row["role"] for row in case["series"]} == {"ours", "floor"}
+        for row in case["series"]:
+            assert row["old"]["rounds"] == row["new"]["rounds"] == rounds
+            assert row["changes"][0]["verdict"] == "too noisy to say"  # 2 rounds are no verdict
+        assert case["meanwhile"]["seconds"] > 0
+    constant = done.json["cases"][1]["series"]
+    assert all(row["old"]["figures"] == row["new"]["figures"] for row in constant)
+    assert done.json["stalls"]["before"][0]["looks"] > 0
+
+
+def test_who_begins_changes_and_every_turn_has_a_partner(
+    market: data.Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+    sides: list[Side] = []
+    ask = Side.ask
+
+    def listen(side: Side, do: str, **arguments: Any) -> dict[str, Any]:
+        if side not in sides:
+            sides.append(side)
+        if do in ("turn", "settle"):
+            told.append((sides.index(side) % 2, do))
+        return ask(side, do, **arguments)
+
+    monkeypatch.setattr(Side, "ask", listen)
+    monkeypatch.setattr(versus, "TURNS", 3)
+    monkeypatch.setattr(versus, "ROUND_S", 1e9)
+    pair = Pair(trees.here(), trees.here(), market, keep=True)
+    sides.clear()
+    pair.measure("memory", 2, only="order alone")
+    turns = [who for who, do in told if do == "turn"]
+    assert turns == [0, 1, 1, 0, 0, 1, *[1, 0, 0, 1, 1, 0], *[0, 1, 1, 0, 0, 1]]
+
+
+def test_what_is_planted_is_in_the_timed_loop() -> None:
+    """By its own clock, in units of the loop itself: no wall-clock figure is judged."""
+    from pydpdk.bench import measure
+
+    def spin() -> int:
+        return sum(1 for _ in range(200_000))
+
+    before, measure.planted = measure.planted, 50.0
+    try:
+        slow = measure.timed(spin)
+    finally:
+        measure.planted = before
+    assert slow > measure.timed(spin)
+
+
+def test_the_same_files_are_refused_but_as_self(market: data.Market) -> None:
+    pair = Pair(trees.here(), trees.here(), market, keep=True)
+    with pytest.raises(UsageError, match="--against self"):
+        pair.must_differ()
+
+
+def test_a_case_that_one_side_cannot_run_is_named(market: data.Market) -> None:
+    pair = Pair(trees.here(), trees.here(), market, keep=True)
+    found = pair.measure("nosuch", 2)
+    assert "has no case nosuch" in found["skipped"]
+    with Side(trees.here(), market.cores) as side:
+        side.ask("session", both="a", alone="b", size=[1, 1, 1])
+        with pytest.raises(Refused, match="no case"):
+            side.ask("open", name="nosuch")
+
+
+def test_a_side_that_dies_says_why(market: data.Market) -> None:
+    with Side(trees.here(), market.cores) as side, pytest.raises(versus.HostError, match="nosuch"):
+        side.ask("nosuch")
+
+
+@pytest.mark.parametrize("other", ["nosuch", "--version", "HEAD:pydpdk", ""])
+def test_what_is_no_build_is_refused(other: str, repository: Path) -> None:
+    if not other:
+        (repository / "plain").mkdir()
+        other = str(repository / "plain")
+    with pytest.raises(UsageError), trees.resolve(other):
+        pass
+
+
+def test_a_commit_without_a_worker_is_too_old(repository: Path) -> None:
+    with pytest.raises(UsageError, match="too old"), trees.resolve("HEAD"):
+        pass
+    (repository / "pydpdk" / "bench").mkdir()
+    (repository / trees.WORKER).write_text("")
+    with pytest.raises(UsageError, match=r"not built: make"), trees.resolve(str(repository)):
+        pass
+
+
+def test_a_python_without_pydpdk_is_refused(tmp_path: Path, folder: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'python: No module named pydpdk.bench.worker' >&2\nexit 1\n")
+    python.chmod(0o755)
+    said = refused(2, "bench", "run", "ring", "--quick", "--dir", folder, "--against", python)
+    assert "too old" in said
+
+
+@pytest.mark.slow
+def test_a_commit_is_built_once_beside_the_tree(repository: Path, tmp_path: Path) -> None:
+    for name in ("pydpdk", "testbed", "csrc"):
+        shutil.copytree(
+            ROOT / name, repository / name, dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )  # fmt: skip
+    for name in ("meson.build", "meson.options", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, repository / name)
+    commit(repository)
+    (repository / "pydpdk" / "broken.py").write_text("what is not committed takes no part")
+    said: list[str] = []
+    for _ in range(2):
+        with trees.resolve("HEAD", said.append) as build, Side(build, [0]) as side:
+            told = side.hello()
+        cached = Path(told["package"])
+        assert tmp_path / "cache" in cached.parents
+        assert not (cached / "broken.py").exists()
+        assert Path(told["core"]).is_relative_to(cached.parents[1])
+        assert told["commit"] == git(repository, "rev-parse", "--short=12", "HEAD")
+    assert len(said) == 1
+    assert git(repository, "status", "--porcelain") == "?? pydpdk/broken.py"
+
+
+def test_ctrl_c_prints_what_was_measured(folder: Path, market: data.Market) -> None:
+    rounds = 2000
+    words = ("run", "memory", "ring", "hop", "--quick", "--rounds", rounds, "--dir", folder)
+    with start("bench", *words, "--json") as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "measuring ring" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = json.loads(out)
+    assert found["interrupted"]
+    assert [case["name"] for case in found["cases"]] == ["ring"]
+    VALIDATOR.validate(found)
+    assert all(row["rounds"] < rounds for row in found["cases"][0]["series"])
