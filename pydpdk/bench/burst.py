@@ -20,9 +20,7 @@ from pydpdk.bench.search import Search
 from pydpdk.errors import HostError
 
 FRAMES = Search(start=32, ceiling=1 << 18)
-FRAMES_QUICK = Search(
-    start=32, ceiling=1 << 15, factor=4, resolution=0.25, confirm=1, trials_max=12
-)
+FRAMES_QUICK = Search(start=32, ceiling=1 << 15, factor=4, resolution=0.25, confirm=1, trials_max=8)
 
 
 def cases() -> dict[str, Callable[[Market], AbstractContextManager[Case]]]:

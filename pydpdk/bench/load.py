@@ -9,7 +9,8 @@ left at the end: rings hold more than a short trial sends, so a reader that is t
 nothing for a while.
 
 Latency is the response: from when a frame was due. It is kept for each step that lost nothing.
-The peer is a kernel UDP socket read by Python, polled, on a wire of its own.
+The peer is a kernel UDP socket read by Python, polled, on a wire of its own. Both have the same
+generator: it spins, or sleeps between bursts where it must share its core with the stage.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MESSAGES = 2  # a frame
 TRIAL_S, TRIAL_QUICK_S = 0.2, 0.05
 RATES = Search(start=20_000, ceiling=2_560_000, floor=1_000)
 RATES_QUICK = Search(
-    20_000, 1_280_000, factor=4, resolution=0.25, confirm=1, floor=4_000, trials_max=12
+    20_000, 1_280_000, factor=4, resolution=0.25, confirm=1, floor=4_000, trials_max=8
 )
 LATE_PART = 0.05  # of the trial: a last frame sent or seen later than that is a backlog
 LATE_MS = 10  # and than that: a busy host's bad moment is no limit
@@ -223,7 +224,7 @@ class Lines:
         socket = SocketWay(stack, cores)
         stage = StageWay(stack, kind, cores)
         stage.engine.ask("run")
-        self.peer, self.ours = Line(socket, nap=False), Line(stage, nap=shared)
+        self.peer, self.ours = Line(socket, nap=shared), Line(stage, nap=shared)
         self.facts: dict[str, Any] = {**cores, "messages_a_packet": MESSAGES}
         self.facts["generator"] = (
             f"sleeps {REST_NS // 1000} us between bursts" if shared else "spins"

@@ -39,7 +39,10 @@ def cases() -> dict[str, Callable[[Market], AbstractContextManager[Case]]]:
 
 @contextmanager
 def soak(market: Market, kind: str, seconds: float = 0.0, rate: int = 0) -> Iterator[Case]:
-    """Half of the zero-loss rate for ``seconds`` a round. 0: what SECONDS says, what is found."""
+    """Loss and latency at a steady rate, in slices of time.
+
+    ``seconds`` of a round, 0: what SECONDS says; ``rate``, 0: half of the highest without loss.
+    """
     seconds = seconds or (SECONDS_QUICK if market.size == QUICK else SECONDS)
     with ExitStack() as stack:
         lines = Lines(stack, market, kind)

@@ -150,7 +150,6 @@ class SocketDesk(_Desk):
         super().__init__(stack, kind, cores)
         self.answerer = stack.enter_context(Worker(self.wires, 1, cores["engine"]))
         self.answerer.ask("join", interface="b0", group=LINES[0].host, port=LINES[0].port)
-        self.nap_ns = 0
 
     def begin(self, sends: int, **how: Any) -> None:
         self.answerer.begin("trade_socket", wanted=sends, idle_ms=IDLE_MS, interface="b1", **how)
