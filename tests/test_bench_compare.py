@@ -93,6 +93,21 @@ def test_gate_does_not_fail_on_noise(put: Put) -> None:
     assert (done.code, change["verdict"]) == (0, "too noisy to say")
 
 
+def test_a_higher_rate_is_better_and_a_longer_time_is_not(put: Put) -> None:
+    def rates(figure: float, ns: int, seed: int) -> dict[str, Any]:
+        one = case(noisy(figure, seed), tailed(ns, seed))
+        return result(one | {"better": "higher", "unit": "packets/s"})
+
+    fast, slow, late = rates(1000, 10_000, 1), rates(700, 10_000, 2), rates(1000, 15_000, 3)
+    assert verdicts(fast, slow)["ours", "", "median"] == "slower"
+    assert verdicts(slow, fast)["ours", "", "median"] == "faster"
+    assert verdicts(fast, late)["ours", "sent", "p99"] == "slower"
+    a, b = put("fast", fast), put("slow", slow)
+    assert call("bench", "compare", a, b, "--fail-on", "median:30%").code == 5  # a factor of 1.43
+    assert call("bench", "compare", a, b, "--fail-on", "median:60%").code == 0
+    assert call("bench", "compare", b, a, "--fail-on", "median:1%").code == 0
+
+
 def test_what_was_not_the_same_is_told() -> None:
     new = result(case(noisy(20, 3)), kernel="6.2", flags="-O2") | {"rounds": 7}
     told = compare.compare(OLD, new)["warnings"]

@@ -42,7 +42,7 @@ def burst(market: Market, kind: str) -> Iterator[Case]:
         facts = lines.facts | {
             "resolution": frames.resolution, "confirmed": frames.confirm, "last_round": found
         }  # fmt: skip
-        yield Case(f"burst-{kind}", "burst", series, facts, "frames")
+        yield Case(f"burst-{kind}", "burst", series, facts, "frames", better="higher")
 
 
 def _series(name: str, against: str, line: Line, frames: Search, found: dict[str, Any]) -> Series:

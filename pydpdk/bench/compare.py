@@ -46,23 +46,33 @@ class Gate:
         return cls(match[1], float(match[2]) / 100)
 
     def chosen(self, row: Row) -> list[Row]:
-        """Changes of a series that it looks at: its point of every distribution, or the rounds'
-        median where there is none."""
+        """Changes of a series that it looks at: the rounds' median if that was asked for or if
+        there is no distribution, else its point of each."""
         of = [change for change in row["changes"] if change["of"]]
-        if not of:
-            return list(row["changes"])
-        point = "p50" if self.point == MEDIAN else self.point
-        return [change for change in of if change["point"] == point]
+        if self.point == MEDIAN or not of:
+            return [change for change in row["changes"] if not change["of"]]
+        return [change for change in of if change["point"] == self.point]
 
 
-def changes(old: Row, new: Row, judge: Judge) -> list[Row]:
-    """Of one series: a row of statistics.Change for each point that both have."""
+def changes(old: Row, new: Row, judge: Judge, higher: bool = False) -> list[Row]:
+    """Of one series: a row of statistics.Change for each point that both have.
+
+    ``higher``: the rounds' figures are better so; the points of distributions are times.
+    """
     before, after = dict(_points(old)), dict(_points(new))
     return [
-        {"of": of, "point": point, **judge(before[of, point], after[of, point]).to_dict()}
+        _change(of, point, judge(before[of, point], after[of, point]), higher and not of)
         for of, point in before
         if (of, point) in after
     ]
+
+
+def _change(of: str, point: str, change: statistics.Change, higher: bool) -> Row:
+    verdict: str = change.verdict
+    if higher:
+        verdict = {"slower": "faster", "faster": "slower"}.get(verdict, verdict)
+    worse = change.ratio and (1 / change.ratio if higher else change.ratio)
+    return {"of": of, "point": point, **change.to_dict(), "verdict": verdict, "worse": worse}
 
 
 def _points(row: Row) -> Iterator[tuple[tuple[str, str], list[float]]]:
@@ -76,18 +86,20 @@ def _points(row: Row) -> Iterator[tuple[tuple[str, str], list[float]]]:
 def compared(old: Row, new: Row, judge: Judge) -> Row:
     """One case of both: its series that both measured."""
     before = {row["name"]: row for row in old["series"]}
+    higher = new.get("better") == "higher"
     after = {row["name"]: row for row in new["series"]}
     only = sorted(before.keys() ^ after.keys())
     return {
         "name": new["name"],
         "unit": new["unit"],
+        "better": new.get("better", "lower"),
         "series": [
             {
                 "name": name,
                 "role": row["role"],
                 "old": before[name],
                 "new": row,
-                "changes": changes(before[name], row, judge),
+                "changes": changes(before[name], row, judge, higher),
             }
             for name, row in after.items()
             if name in before
@@ -149,7 +161,7 @@ def failures(result: Row, gates: list[Gate]) -> list[str]:
                 continue
             for gate in gates:
                 for change in gate.chosen(row):
-                    if change["verdict"] == "slower" and change["ratio"] > 1 + gate.limit:
+                    if change["verdict"] == "slower" and change["worse"] > 1 + gate.limit:
                         of = f", {change['of']}" if change["of"] else ""
                         found.append(
                             f"{case['name']}: {row['name']}{of}: {change['point']} "

@@ -68,7 +68,7 @@ def load(market: Market, kind: str) -> Iterator[Case]:
             "trial_s": trial_s, "resolution": rates.resolution, "confirmed": rates.confirm,
             "step_is": COLUMNS, "steps_of_the_last_round": steps,
         }  # fmt: skip
-        yield Case(f"load-{kind}", "s", series, facts, "packets")
+        yield Case(f"load-{kind}", "s", series, facts, "packets", better="higher")
         facts |= lines.behind().facts()
 
 

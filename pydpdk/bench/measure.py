@@ -81,7 +81,8 @@ class Series:
 class Case:
     """Series measured together. ``per``: what one figure is of; ``facts``: what was run on.
 
-    ``missing``: series that cannot be measured here, and why.
+    ``missing``: series that cannot be measured here, and why. ``better``: of its figures, as rates
+    are better the higher; single figures are times, the lower the better.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Case:
     facts: dict[str, Any] = field(default_factory=dict)
     unit: str = "ns"
     missing: dict[str, str] = field(default_factory=dict)
+    better: Literal["lower", "higher"] = "lower"
 
     def measure(self, rounds: int, tick: Callable[[], None] = lambda: None) -> None:
         """One round to warm up, then ``rounds`` that count; ``tick`` after each series' turn.
@@ -123,6 +125,7 @@ class Case:
         return {
             "name": self.name,
             "unit": f"{self.unit}/{self.per}",
+            "better": self.better,
             "facts": self.facts,
             "series": [_row(series, by_name.get(series.against)) for series in ran],
             "missing": self.missing,
