@@ -144,6 +144,8 @@ ROWS = (
         truncation="frames above the MTU (offloads) are cut, shown one byte longer, and counted;"
         " IP fragments come reassembled, or uncounted not at all: tpacket: shows them",
         bypass=False, copies=2, joins="kernel", capability="CAP_NET_RAW", shape=packet_ring,
+        hint="a PACKET_FANOUT group that is taken (the driver numbers it by process id and"
+        " interface) is another at the next start",
     ),
     Row(
         "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface,

@@ -29,6 +29,11 @@ WAY = "one way: put to seen"
 TWO = "needs two cores: give the process a second one (taskset, cpuset)"
 
 
+def needs(name: str) -> tuple[str, ...]:
+    """Of the host, see pydpdk.bench.listing."""
+    return ("two cores",)
+
+
 @contextmanager
 def readers(market: Market) -> Iterator[Case]:
     """C threads and Python processes, as many as there are cores beside the writer's."""
