@@ -29,7 +29,7 @@ from pydpdk.bench.trees import Build
 from pydpdk.errors import HostError, UsageError
 from pydpdk.hist import Hist
 
-PROTOCOL = 1
+PROTOCOL = 2
 ANSWER_S = 600.0
 TURNS, ROUND_S = 16, 0.2  # of a series in a round: whichever comes first
 ROLES = ("ours", "floor")
@@ -169,7 +169,7 @@ class Duel:
         if not self.cases:
             self.cases = [
                 Case(self.name, one["per"], [Series(*series[:2], _elsewhere, series[2])
-                     for series in chosen], unit=one["unit"])
+                     for series in chosen], unit=one["unit"], better=one["better"])
                 for one in opened
             ]  # fmt: skip
         return [[one[name] for one in where] for name, _, _ in chosen]

@@ -1,0 +1,99 @@
+"""Two builds in turn, on sides that are made up: what the parent makes of what it is told.
+
+A side is the worker's own ``Bench`` behind its JSON, in this process, on a case whose figures are
+given.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pytest
+
+from pydpdk.bench import compare, data, versus, worker
+from pydpdk.bench.compare import Gate
+from pydpdk.bench.measure import Case, Series
+from pydpdk.bench.trees import Build
+from pydpdk.bench.versus import Pair
+
+MARKET = data.Market(data.QUICK, Path("none"), Path("none"), [0])
+CASE, ROUNDS = "way", 6
+Made = Callable[[], Case]
+
+
+class Fake(worker.Bench):
+    """A side of the build with that label; ``cases``: what each label measures."""
+
+    cases: ClassVar[dict[str, Made]] = {}
+
+    def __init__(self, build: Build, cores: list[int]) -> None:
+        super().__init__(cores)
+        self.build = build
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        @contextmanager
+        def made(market: data.Market) -> Iterator[Case]:
+            yield self.cases[self.build.label]()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "CASES", {CASE: made})
+            answer = getattr(self, do)(**json.loads(json.dumps(arguments)))
+        if "error" in answer:
+            raise versus.Refused(answer["error"])
+        return json.loads(json.dumps(answer))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def sides(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Made]]:
+    """What ``old`` and ``new`` measure."""
+    monkeypatch.setattr(Fake, "cases", {})
+    monkeypatch.setattr(versus, "Side", Fake)
+    monkeypatch.setattr(versus, "TURNS", 2)
+    yield Fake.cases
+    gc.enable()
+
+
+def pair(keep: bool = True) -> Pair:
+    return Pair(Build("old", "none"), Build("new", "none"), MARKET, keep)
+
+
+def rate(*turns: float) -> Case:
+    """Of packets a second: these, over and over."""
+    figures = iter(turns * 100)
+    series = Series("ours", "ours", lambda: next(figures))
+    return Case(CASE, "s", [series], unit="packets", better="higher")
+
+
+def failed(found: dict[str, Any], *limits: str) -> list[str]:
+    return compare.failures({"cases": [found]}, [Gate.parse(limit) for limit in limits])
+
+
+def test_half_the_rate_is_slower_and_fails_the_gate(sides: dict[str, Made]) -> None:
+    sides |= {"old": partial(rate, 1000.0), "new": partial(rate, 500.0)}
+    found = pair().measure(CASE, ROUNDS)
+    assert found["better"] == "higher"
+    assert found["series"][0]["changes"][0]["verdict"] == "slower"
+    assert len(failed(found, "median:5%")) == 1
+    sides |= {"old": partial(rate, 500.0), "new": partial(rate, 1000.0)}
+    found = pair().measure(CASE, ROUNDS)
+    assert found["series"][0]["changes"][0]["verdict"] == "faster"
+    assert failed(found, "median:5%") == []
+
+
+def test_the_best_turn_of_a_rate_is_its_highest(sides: dict[str, Made]) -> None:
+    sides |= {"old": partial(rate, 1000.0, 10.0), "new": partial(rate, 20.0, 900.0)}
+    (row,) = pair().measure(CASE, ROUNDS)["series"]
+    assert set(row["old"]["figures"]) == {1000.0}
+    assert set(row["new"]["figures"]) == {900.0}
