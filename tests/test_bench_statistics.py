@@ -116,10 +116,14 @@ def test_too_few_rounds_or_no_figures_are_no_verdict(
     assert "not above 0" in below.why
 
 
-def test_what_never_varies_needs_no_floor() -> None:
-    """Counts and sizes: one per cent of a figure without noise is a change."""
-    assert paired([48.0] * 5, [48.48] * 5).verdict == "slower"
-    assert paired([48.0] * 5, [48.0] * 5).verdict == "no change seen"
+def test_what_never_varies_has_the_same_least_change() -> None:
+    """Figures without noise: counts, sizes, points on a coarse scale."""
+    assert paired([200.0] * 10, [201.0] * 10).verdict == "no change seen"
+    assert paired([200.0] * 10, [208.0] * 10).verdict == "slower"
+    step = [30.0, 30.0, 31.0] + [30.0] * 7, [31.0] * 10
+    assert unpaired(*step).verdict == "no change seen"
+    assert paired(*step, effect_min=statistics.PLACED_MIN).verdict == "no change seen"
+    assert paired([200.0] * 10, [201.0] * 10, effect_min=0).verdict == "slower"
 
 
 def test_a_sure_but_small_change_is_none() -> None:

@@ -158,9 +158,7 @@ def _judge(
     shift: float, error: float, freedom: int, spread: float, rounds: int, effect_min: float
 ) -> Change:
     t = student(1 - (1 - CONFIDENCE) / 2, freedom)
-    floor = (
-        max(effect_min, NOISES * spread) if error else 0.0
-    )  # a count that never varies has no noise
+    floor = max(effect_min, NOISES * spread)
     detectable = max(t * error, floor) + student(POWER, freedom) * error
     low, high = shift - t * error, shift + t * error
     why = ""
