@@ -38,7 +38,7 @@ from typing import Any, Literal
 Verdict = Literal["slower", "faster", "no change seen", "too noisy to say"]
 
 CONFIDENCE = 0.99
-POWER = 0.99
+POWER = 0.99  # if a round's noise were known; it is estimated: found seven times in ten
 TRIM = 0.2
 ROUNDS_MIN = 5  # fewer leave no interval after trimming
 EFFECT_MIN = math.log(1.03)
