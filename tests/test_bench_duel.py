@@ -21,6 +21,7 @@ from pydpdk.bench.compare import Gate
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
 from pydpdk.bench.versus import Pair
+from pydpdk.errors import HostError, PydpdkError
 
 MARKET = data.Market(data.QUICK, Path("none"), Path("none"), [0])
 CASE, ROUNDS = "way", 6
@@ -43,9 +44,10 @@ class Fake(worker.Bench):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(worker, "CASES", {CASE: made})
-            answer = getattr(self, do)(**json.loads(json.dumps(arguments)))
-        if "error" in answer:
-            raise versus.Refused(answer["error"])
+            try:
+                answer = getattr(self, do)(**json.loads(json.dumps(arguments)))
+            except PydpdkError as error:
+                raise versus.Refused(str(error)) from error
         return json.loads(json.dumps(answer))
 
     def __enter__(self) -> Self:
@@ -97,3 +99,26 @@ def test_the_best_turn_of_a_rate_is_its_highest(sides: dict[str, Made]) -> None:
     (row,) = pair().measure(CASE, ROUNDS)["series"]
     assert set(row["old"]["figures"]) == {1000.0}
     assert set(row["new"]["figures"]) == {900.0}
+
+
+def test_a_case_or_series_that_one_side_lacks_fails_the_gate(sides: dict[str, Made]) -> None:
+    def none() -> Case:
+        raise HostError("no room")
+
+    def two() -> Case:
+        made = rate(5.0)
+        made.series.append(Series("more", "ours", lambda: 1.0))
+        return made
+
+    one = partial(rate, 5.0)
+    sides |= {"old": one, "new": none}
+    assert failed(pair().measure(CASE, ROUNDS), "median:5%")[0] == "way: new: no room"
+    sides |= {"old": none, "new": none}
+    (line,) = failed(pair().measure(CASE, ROUNDS), "median:5%")
+    assert line == "median: nothing of ours has it on both sides"
+    sides |= {"old": two, "new": one}
+    found = pair().measure(CASE, ROUNDS)
+    assert failed(found, "median:5%") == ["way: more: only the old build has it"]
+    assert failed(found) == []
+    sides |= {"old": two, "new": two}
+    assert failed(pair().measure(CASE, ROUNDS), "median:5%") == []

@@ -98,17 +98,21 @@ class Pair:
         except KeyboardInterrupt:
             interrupted = True
         except Refused as error:
-            return run.skipped(name, str(error))
+            return run.skipped(name, str(error)) | {"ungated": [str(error)] * (not duel.neither)}
         if not duel.cases:
             return run.skipped(name, "interrupted in its first round") | {"interrupted": True}
         old, new = duel.results()
         least = statistics.PLACED_MIN if self.keep else statistics.EFFECT_MIN
         judge = partial(statistics.paired, effect_min=least)
-        return compare.compared(old, new, judge) | {
-            "facts": new["facts"],
-            "interrupted": interrupted,
-            "meanwhile": meter.stop(duel.own_s, duel.preempted),
-        }
+        return (
+            compare.compared(old, new, judge)
+            | duel.one_sided
+            | {
+                "facts": new["facts"],
+                "interrupted": interrupted,
+                "meanwhile": meter.stop(duel.own_s, duel.preempted),
+            }
+        )
 
     @contextmanager
     def _sides(self) -> Iterator[list[Side]]:
@@ -125,21 +129,29 @@ class Pair:
 
 
 class Duel:
-    """A case on two sides, over as many processes as it takes: the rounds that each side had."""
+    """A case on two sides, over as many processes as it takes: the rounds that each side had.
+
+    ``one_sided``: series of one side only, see compare; ``neither`` can run it.
+    """
 
     def __init__(self, name: str, only: str) -> None:
         self.name, self.only = name, only
         self.cases: list[Case] = []
+        self.one_sided: dict[str, Any] = {}
+        self.neither = False
         self.own_s, self.preempted = 0.0, 0
 
     def run(self, sides: list[Side], rounds: int, first: int, tick: Tick) -> None:
         """A round to warm up and ``rounds`` that count, of which ``first`` went before."""
-        opened = []
+        opened, refused = [], []
         for side in sides:
             try:
                 opened.append(side.ask("open", name=self.name))
             except Refused as error:
-                raise Refused(f"{side.build.label}: {error}") from error
+                refused.append(f"{side.build.label}: {error}")
+        if refused:
+            self.neither = not opened
+            raise Refused("; ".join(refused))
         places = self._places(opened)
         try:
             for number in range(rounds + 1):
@@ -161,15 +173,20 @@ class Duel:
     def _places(self, opened: list[dict[str, Any]]) -> list[list[int]]:
         """Where on each side the series stand that both have and that count."""
         where = [{series[0]: i for i, series in enumerate(one["series"])} for one in opened]
-        chosen = [
-            (name, role, against)
-            for name, role, against in opened[1]["series"]
-            if role in ROLES and name in where[0] and self.only in ("", name)
+        count = [
+            {
+                name: role
+                for name, role, _ in one["series"]
+                if role in ROLES and self.only in ("", name)
+            }
+            for one in opened
         ]
+        self.one_sided = compare.one_sided(*count)
+        chosen = [one for one in opened[1]["series"] if all(one[0] in side for side in count)]
         if not self.cases:
             self.cases = [
-                Case(self.name, one["per"], [Series(*series[:2], _elsewhere, series[2])
-                     for series in chosen], unit=one["unit"], better=one["better"])
+                Case(self.name, one["per"], [Series(name, role, _elsewhere, against)
+                     for name, role, against in chosen], unit=one["unit"], better=one["better"])
                 for one in opened
             ]  # fmt: skip
         return [[one[name] for one in where] for name, _, _ in chosen]
