@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from unittest.mock import Mock
 
 import pytest
 
-from pydpdk.bench import compare, data, versus, worker
+from pydpdk.bench import compare, data, selftest, versus, worker
 from pydpdk.bench.compare import Gate
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
 from pydpdk.bench.versus import Pair
-from pydpdk.errors import HostError, PydpdkError
+from pydpdk.errors import DataError, HostError
 
 MARKET = data.Market(data.QUICK, Path("none"), Path("none"), [0])
 CASE, ROUNDS = "way", 6
@@ -29,13 +30,17 @@ Made = Callable[[], Case]
 
 
 class Fake(worker.Bench):
-    """A side of the build with that label; ``cases``: what each label measures."""
+    """A side of the build with that label; ``cases``: what each label measures.
+
+    One whose case raises DataError is gone, as a process that crashed.
+    """
 
     cases: ClassVar[dict[str, Made]] = {}
 
     def __init__(self, build: Build, cores: list[int]) -> None:
         super().__init__(cores)
         self.build = build
+        self.alive = True
 
     def ask(self, do: str, **arguments: Any) -> Any:
         @contextmanager
@@ -44,9 +49,13 @@ class Fake(worker.Bench):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(worker, "CASES", {CASE: made})
+            assert self.alive, "nothing is asked of who is gone"
             try:
                 answer = getattr(self, do)(**json.loads(json.dumps(arguments)))
-            except PydpdkError as error:
+            except DataError:
+                self.alive = False
+                raise HostError("it ended") from None
+            except HostError as error:
                 raise versus.Refused(str(error)) from error
         return json.loads(json.dumps(answer))
 
@@ -122,3 +131,30 @@ def test_a_case_or_series_that_one_side_lacks_fails_the_gate(sides: dict[str, Ma
     assert failed(found) == []
     sides |= {"old": two, "new": two}
     assert failed(pair().measure(CASE, ROUNDS), "median:5%") == []
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_side_that_dies_costs_its_case_alone(sides: dict[str, Made], keep: bool) -> None:
+    def dies() -> Case:
+        return Case(CASE, "s", [Series("ours", "ours", Mock(side_effect=DataError))])
+
+    sides |= {"old": partial(rate, 5.0), "new": dies}
+    both = pair(keep)
+    found = both.measure(CASE, ROUNDS)
+    assert found["skipped"] == "it ended"
+    assert failed(found, "median:5%")[0] == "way: it ended"
+    sides["new"] = partial(rate, 5.0)
+    assert both.measure(CASE, ROUNDS)["series"][0]["new"]["rounds"] == ROUNDS
+
+
+def test_a_selftest_that_cannot_measure_says_so(
+    sides: dict[str, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Case:
+        raise HostError("no room")
+
+    sides["this build"] = none
+    monkeypatch.setattr(selftest, "CASE", CASE)
+    monkeypatch.setattr(selftest, "market_of", lambda *_: MARKET)
+    with pytest.raises(HostError, match="way could not be measured: .*no room"):
+        selftest.selftest(1, 1.2, Path("none"), True, lambda row: None)

@@ -97,7 +97,7 @@ class Pair:
                 done += at_once
         except KeyboardInterrupt:
             interrupted = True
-        except Refused as error:
+        except HostError as error:
             return run.skipped(name, str(error)) | {"ungated": [str(error)] * (not duel.neither)}
         if not duel.cases:
             return run.skipped(name, "interrupted in its first round") | {"interrupted": True}
@@ -157,12 +157,18 @@ class Duel:
             for number in range(rounds + 1):
                 self._round(sides, places, counts=number > 0, swapped=(first + number) % 2 > 0)
                 tick()
-        finally:
-            for side, case in zip(sides, self.cases, strict=True):
-                told = side.ask("close")
-                case.facts, case.missing = told["facts"], told["missing"]
-                self.own_s += told["own_s"]
-                self.preempted += told["preempted"]
+        except KeyboardInterrupt:
+            self._close(sides)
+            raise
+        self._close(sides)
+
+    def _close(self, sides: list[Side]) -> None:
+        """The case is over on both; a side that failed is not asked, it may be gone."""
+        for side, case in zip(sides, self.cases, strict=True):
+            told = side.ask("close")
+            case.facts, case.missing = told["facts"], told["missing"]
+            self.own_s += told["own_s"]
+            self.preempted += told["preempted"]
 
     def results(self) -> tuple[dict[str, Any], dict[str, Any]]:
         for case in self.cases:
