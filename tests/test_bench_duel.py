@@ -158,3 +158,18 @@ def test_a_selftest_that_cannot_measure_says_so(
     monkeypatch.setattr(selftest, "market_of", lambda *_: MARKET)
     with pytest.raises(HostError, match="way could not be measured: .*no room"):
         selftest.selftest(1, 1.2, Path("none"), True, lambda row: None)
+
+
+def test_series_that_come_and_go_are_refused(sides: dict[str, Made]) -> None:
+    """Else the figures of one would count as its neighbour's."""
+    opened = 0
+
+    def comes_and_goes() -> Case:
+        nonlocal opened
+        opened += 1
+        series = [Series(name, "ours", lambda: 5.0) for name in ("first", "second")]
+        return Case(CASE, "s", series[opened > 4 :])
+
+    sides |= {"old": comes_and_goes, "new": comes_and_goes}
+    said = pair(keep=False).measure(CASE, ROUNDS)["skipped"]
+    assert "first, second, then second" in said

@@ -195,7 +195,15 @@ class Duel:
                      for name, role, against in chosen], unit=one["unit"], better=one["better"])
                 for one in opened
             ]  # fmt: skip
-        return [[one[name] for one in where] for name, _, _ in chosen]
+        names = [name for name, _, _ in chosen]
+        for case in self.cases:
+            if names != [series.name for series in case.series]:
+                raise HostError(
+                    f"{self.name}: its series differ from one process to the next "
+                    f"({', '.join(series.name for series in case.series)}, then "
+                    f"{', '.join(names)}): their rounds do not belong together"
+                )
+        return [[one[name] for one in where] for name in names]
 
     def _round(
         self, sides: list[Side], places: list[list[int]], counts: bool, swapped: bool
