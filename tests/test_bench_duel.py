@@ -156,7 +156,7 @@ def test_a_selftest_that_cannot_measure_says_so(
     sides["this build"] = none
     monkeypatch.setattr(selftest, "CASE", CASE)
     monkeypatch.setattr(selftest, "market_of", lambda *_: MARKET)
-    with pytest.raises(HostError, match="way could not be measured: .*no room"):
+    with pytest.raises(HostError, match=r"way could not be measured: .*no room"):
         selftest.selftest(1, 1.2, Path("none"), True, lambda row: None)
 
 
