@@ -10,7 +10,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import pytest
 
 from pydpdk import _core
 from pydpdk.bench import data, trees, versus
-from pydpdk.bench.agents import Refused
+from pydpdk.bench.agents import Refused, Wires, Worker
+from pydpdk.bench.rings import Partner
 from pydpdk.bench.versus import Pair, Side
 from pydpdk.errors import HostError, UsageError
 from tests.bench_results import VALIDATOR
@@ -203,6 +206,37 @@ def test_a_commit_without_a_worker_is_too_old(repository: Path) -> None:
         trees.resolve(str(repository)),
     ):
         pass
+
+
+def test_processes_import_nothing_from_the_current_folder(
+    market: data.Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mmap.py").write_text("raise SystemExit('from here')")
+    (tmp_path / "json.py").write_text("raise SystemExit('from here')")
+    monkeypatch.chdir(tmp_path)
+    for build in (trees.here(), trees.Build("python", sys.executable)):
+        with Side(build, market.cores) as side:
+            assert side.hello()["package"] == str(ROOT / "pydpdk")
+    with (
+        Wires("null", 1) as wires,
+        Worker(wires, 1, market.cores[-1]) as worker,
+        pytest.raises(HostError, match="nosuch"),
+    ):
+        worker.ask("nosuch")
+    if len(market.cores) > 1:
+        with Partner(market.cores[0]) as partner:
+            assert partner.child.poll() is None
+
+
+def test_this_build_is_that_of_this_process(
+    market: data.Market, checkout: Path, tmp_path: Path
+) -> None:
+    with trees.resolve(str(checkout)) as other:
+        astray = replace(trees.here(), env=other.env)
+        with pytest.raises(UsageError, match=f"this build is {ROOT / 'pydpdk'}, but .*import"):
+            Pair(other, astray, market, keep=True)
+        with Side(other, market.cores) as side:
+            assert side.hello()["package"] == str(checkout / "pydpdk")
 
 
 def test_a_core_older_than_its_sources_is_refused(checkout: Path) -> None:

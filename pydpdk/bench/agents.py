@@ -26,6 +26,7 @@ ANSWER_S = 30.0
 PROMPT = b"testpmd> "
 TESTPMD = ("dpdk-testpmd", "testpmd")
 MISSING = "testpmd is not installed: apt install dpdk-dev"
+SAFE = {"PYTHONSAFEPATH": "1"}  # `-m` would look for modules in the current folder first
 Popen = subprocess.Popen[bytes]
 SENDS = {"null": "", "ring": "", "memif": "memif", "af_packet": "tpacket", "af_xdp": "tpacket",
          "tpacket": "tpacket"}  # fmt: skip
@@ -114,13 +115,14 @@ class Told:
         popen: Callable[..., Popen],
         command: Sequence[object],
         answer_s: float = ANSWER_S,
+        env: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._heard = b""
         self._answer_s = answer_s
         self.process = popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=self._log, **options)  # fmt: skip
+                             stderr=self._log, env=os.environ | SAFE | (env or {}), **options)  # fmt: skip
 
     def begin(self, do: str, **arguments: Any) -> None:
         """Returns when it is about to do it."""

@@ -98,7 +98,7 @@ class Partner:
         self._stack.callback(os.close, self.write)
         arguments = map(str, (self.ring.fd, shared, read, core))
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "pydpdk.bench.echo", *arguments],
+            [sys.executable, "-P", "-m", "pydpdk.bench.echo", *arguments],
             pass_fds=(self.ring.fd, shared, read),
         )
         os.close(read)

@@ -2,8 +2,8 @@
 
 An editable install puts a finder before everything else in ``sys.meta_path``, and a case starts
 processes of its own, so the environment alone has to say what is imported: MESONPY_EDITABLE_SKIP
-turns that finder off, PYTHONPATH leads to a folder of links to one checkout and its built core, and
-PYTHONSAFEPATH keeps the current folder out. The worker is asked afterwards what it really imported.
+turns that finder off, and PYTHONPATH leads to a folder of links to one checkout and its built core.
+The worker is asked afterwards what it really imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydpdk
@@ -36,18 +36,20 @@ Notify = Callable[[str], None]
 class Build:
     """``python`` with ``env`` imports it; ``label`` is what the user called it.
 
-    ``planted``: what its timed loops shall cost more than they do, for a self-test.
+    ``planted``: what its timed loops shall cost more than they do, for a self-test. ``own``: it is
+    what this process runs.
     """
 
     label: str
     python: str
     env: dict[str, str] = field(default_factory=dict)
     planted: float = 1.0
+    own: bool = False
 
 
 def here() -> Build:
     """The build this process runs."""
-    return Build("this build", sys.executable)
+    return Build("this build", sys.executable, own=True)
 
 
 @contextmanager
@@ -60,13 +62,13 @@ def resolve(text: str, notify: Notify = lambda what: None) -> Iterator[Build]:
     path = Path(text)
     with ExitStack() as stack:
         if text == "self":
-            yield Build("self", sys.executable)
+            yield replace(here(), label="self")
         elif path.is_dir():
             tree = path.resolve()
             _must_be_fresh(text, tree)
             yield stack.enter_context(_checkout(text, tree, tree / "build"))
         elif path.is_file() and os.access(path, os.X_OK):
-            yield Build(text, str(path.absolute()), {"PYTHONSAFEPATH": "1"})
+            yield Build(text, str(path.absolute()))
         else:
             tree, build = _commit(text, notify)
             yield stack.enter_context(_checkout(text, tree, build))
@@ -102,7 +104,6 @@ def _checkout(label: str, tree: Path, build: Path) -> Iterator[Build]:
         finders = [getattr(finder, "_build_path", "") for finder in sys.meta_path]
         yield Build(label, sys.executable, {
             "PYTHONPATH": folder,
-            "PYTHONSAFEPATH": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "MESONPY_EDITABLE_SKIP": os.pathsep.join(filter(None, finders)),
         })  # fmt: skip

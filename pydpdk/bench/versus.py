@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pydpdk
 from pydpdk.bench import clocks, compare, data, meters, run, statistics, trees
 from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
@@ -43,10 +44,11 @@ class Side(Told):
         self.build = build
         command = [build.python, "-m", "pydpdk.bench.worker", ",".join(map(str, cores)),
                    str(build.planted)]  # fmt: skip
-        super().__init__(subprocess.Popen, command, ANSWER_S, env=os.environ | build.env)
+        super().__init__(subprocess.Popen, command, ANSWER_S, env=build.env)
 
     def hello(self) -> dict[str, Any]:
-        """Which build it really is. UsageError for one that cannot be measured in turn."""
+        """Which build it really is. UsageError for one that cannot be measured in turn, and for
+        this one where its processes are of another."""
         try:
             told = self.ask("hello")
         except HostError as error:
@@ -57,6 +59,12 @@ class Side(Told):
             raise UsageError(
                 f"{self.build.label}: its worker speaks protocol {told.get('protocol')}, "
                 f"this one {PROTOCOL}"
+            )
+        mine = str(Path(str(pydpdk.__file__)).resolve().parent)
+        if self.build.own and told["package"] != mine:
+            raise UsageError(
+                f"{self.build.label} is {mine}, but processes that it starts import "
+                f"{told['package']}: pip install this one, or let PYTHONPATH lead to it"
             )
         return told
 
