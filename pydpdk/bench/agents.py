@@ -121,8 +121,10 @@ class Told:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._heard = b""
         self._answer_s = answer_s
-        self.process = popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=self._log, env=os.environ | SAFE | (env or {}), **options)  # fmt: skip
+        self.process = popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+            env=os.environ | SAFE | (env or {}), **options,
+        )  # fmt: skip
 
     def begin(self, do: str, **arguments: Any) -> None:
         """Returns when it is about to do it."""
