@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 from pydpdk import hlog
-from pydpdk.bench import compare, output, run, warn
+from pydpdk.bench import compare, output, run, schedule, warn
 from pydpdk.bench.compare import Gate
 from pydpdk.errors import DataError, UsageError
+from pydpdk.hist import Hist
 from tests.bench_results import VALIDATOR, case, noisy, result, tailed
 from tests.command import call, refused
 
 OLD = result(case(noisy(20, 1)))
 SLOWER = result(case(noisy(24, 2)))
 SAME = result(case(noisy(20, 3)))
+HISTS = {of: Hist.from_values([1000] * 9) for of in (schedule.SERVICE, schedule.RESPONSE)}
 Put = Any
 
 
@@ -228,6 +230,25 @@ def test_what_the_host_did_meanwhile_is_named() -> None:
     assert "others used" in told(made, meanwhile=meanwhile | {"others_ms": 900.0})
     assert "unreliable: why" in told(made, facts={"unreliable": "why"})
     assert "took the engine's core" in told(made, facts={"engine_preempted": 3})
+
+
+def test_what_a_schedule_hides_is_named() -> None:
+    made = case(noisy(20, 1))
+    quiet = {
+        "unanswered": {"sockets": 0, "memif": 0}, "generator_behind_ms": 0.0,
+        "generator_behind_times": 0, "response_and_service": {"ours": schedule.differ(HISTS)},
+    }  # fmt: skip
+    assert told(made, facts=quiet) == ""
+    assert told(made, facts=quiet | {"unanswered": {"sockets": 0, "memif": 3}}) == (
+        "ticks were not answered, and are in no figure: 3 of memif"
+    )
+    late = {"generator_behind_ms": 2.25, "generator_behind_times": 1}
+    assert "behind its schedule by 2.2 ms in all, 1 times" in told(made, facts=quiet | late)
+    apart = schedule.differ(HISTS | {schedule.RESPONSE: Hist.from_values([5000] * 9)})
+    assert told(made, facts=quiet | {"response_and_service": {"ours": apart}}) == (
+        f"ours: response and service: {apart}"
+    )
+    assert "of response 5" in apart
 
 
 def test_results_survive_their_file(put: Put) -> None:

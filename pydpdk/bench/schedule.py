@@ -14,6 +14,7 @@ from pydpdk.bench.measure import Series
 from pydpdk.hist import Hist
 
 SERVICE, RESPONSE = "service: sent to seen", "response: due to seen"
+AGREE = "they agree"
 APART = 1.10  # of p99: from there on they differ
 
 
@@ -52,7 +53,7 @@ def differ(hists: Mapping[str, Hist], service: str = SERVICE, response: str = RE
         return ""
     sent, due = hists[service].percentile(99), hists[response].percentile(99)
     if due <= sent * APART:
-        return "they agree"
+        return AGREE
     return f"they differ: p99 of response {due} ns, of service {sent} ns"
 
 

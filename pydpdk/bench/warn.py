@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydpdk.bench import statistics
+from pydpdk.bench import schedule, statistics
 from pydpdk.hist import POINTS
 
 BEYOND_MIN = 10  # samples above a percentile, for it to be one
@@ -36,12 +36,26 @@ def case(result: Row) -> list[str]:
             found.append(f"{times} times another process took the engine's core: tails are its own")
     if lost := result["facts"].get("lost"):
         found.append(f"{lost} were sent and not received")
+    found += _schedule(result["facts"])
     rounds = min((row["rounds"] for row in result["series"] if "rounds" in row), default=None)
     if rounds is not None and rounds < statistics.ROUNDS_MIN:
         found.append(f"{rounds} rounds: fewer than {statistics.ROUNDS_MIN} tell nothing of noise")
     for row in result["series"]:
         found += [f"{row['name']}: {text}" for text in _series(row)]
     return found
+
+
+def _schedule(facts: Row) -> Iterator[str]:
+    unanswered = {name: count for name, count in facts.get("unanswered", {}).items() if count}
+    if unanswered:
+        names = ", ".join(f"{count} of {name}" for name, count in unanswered.items())
+        yield f"ticks were not answered, and are in no figure: {names}"
+    if behind := facts.get("generator_behind_ms"):
+        times = facts.get("generator_behind_times", 0)
+        yield f"the generator was behind its schedule by {behind:,.1f} ms in all, {times:,} times"
+    for name, text in facts.get("response_and_service", {}).items():
+        if text != schedule.AGREE:
+            yield f"{name}: response and service: {text}"
 
 
 def _host(result: Row) -> Iterator[str]:
