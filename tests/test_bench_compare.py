@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from pydpdk import hlog
 from pydpdk.bench import compare, output, run, schedule, warn
 from pydpdk.bench.compare import Gate
-from pydpdk.errors import DataError, UsageError
+from pydpdk.errors import UsageError
 from pydpdk.hist import Hist
 from tests.bench_results import VALIDATOR, case, noisy, result, tailed
 from tests.command import call, refused
@@ -170,9 +171,48 @@ def test_a_file_that_is_no_result_is_a_data_error(text: str, put: Put, tmp_path:
 
 
 def test_a_comparison_cannot_be_compared(put: Put) -> None:
-    made = compare.compare(OLD, SAME)
-    with pytest.raises(DataError, match="kind compare"):
-        compare.compare(OLD, made)
+    made = put("b", compare.compare(OLD, SAME))
+    assert f"{made}: a result of kind 'compare'" in refused(4, "bench", "compare", made, made)
+
+
+def parts(value: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every member and element."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield (*where, key)
+        if isinstance(value[key], dict | list):
+            yield from parts(value[key], (*where, key))
+
+
+def test_a_result_with_a_broken_member_is_a_data_error_that_names_it(put: Put) -> None:
+    """Every member in turn taken away, or of another type: compared all the same, or refused."""
+    few = case(noisy(1000, 1), tailed(10_000, 1))
+    for row in few["series"]:
+        row["figures"] = row["figures"][:1]
+        row["points"] = {"sent": {"p99": [1.0]}} if "points" in row else {}
+        row["percentiles"] = {"sent": {"p99": 1}} if row["points"] else {}
+        row.pop("hists", None)
+    good = result(few, run.skipped("more", "no room"))
+    good["host"] = {name: good["host"][name] for name in ("cpu", "commit", "kernel")}
+    old, refusals = put("a", good), set()
+    for *place, last in parts(good):
+        for broken in (None, {}, True, "take away"):
+            made = copy.deepcopy(good)
+            within = made
+            for key in place:
+                within = within[key]
+            within[last] = broken
+            if broken == "take away":
+                del within[last]
+            new = put("b", made)
+            done = call("bench", "compare", old, new, "--fail-on", "p99:1%")
+            assert done.code in (0, 4, 5), (place, last, broken)
+            if done.code == 4:
+                assert done.err.count(str(new)) == done.err.count("\n") == 1
+                assert str(last) in done.err or last == "skipped", done.err
+                refusals.add(last)
+    assert {"rounds", "cases", "host", "name", "median", "figures", "p99", "skipped"} <= refusals
+    bare = put("b", {"schema": run.SCHEMA, "kind": "run"})
+    assert "created is missing" in refused(4, "bench", "compare", bare, old)
 
 
 def test_csv_has_a_line_a_series_and_point(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pydpdk.bench import output
+from pydpdk.bench import shape
 from pydpdk.bench.compare import Gate, compare
 from pydpdk.cli import bench_show
 from pydpdk.cli.bench_run import fail_option, file_option
@@ -28,7 +28,7 @@ def command(old: Path, new: Path, limits: tuple[str, ...], as_json: bool) -> int
     pydpdk bench compare old.json new.json --fail-on p99:10% --fail-on median:5%
     """
     gates = [Gate.parse(limit) for limit in limits]
-    result = compare(output.read_json(old), output.read_json(new))
+    result = compare(shape.read_run(old), shape.read_run(new))
     if as_json:
         emit_json(result)
     else:
