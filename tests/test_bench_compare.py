@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from pydpdk import hlog
-from pydpdk.bench import compare, output, warn
+from pydpdk.bench import compare, output, run, warn
 from pydpdk.bench.compare import Gate
 from pydpdk.errors import DataError, UsageError
 from tests.bench_results import VALIDATOR, case, noisy, result, tailed
@@ -93,6 +94,34 @@ def test_gate_does_not_fail_on_noise(put: Put) -> None:
     assert (done.code, change["verdict"]) == (0, "too noisy to say")
 
 
+def test_gate_fails_where_it_cannot_tell(put: Put) -> None:
+    def failed(old: dict[str, Any], new: dict[str, Any], *gates: str) -> list[str]:
+        options = [word for gate in gates for word in ("--fail-on", gate)]
+        done = call("bench", "compare", put("a", old), put("b", new), *options)
+        assert done.code == (5 if done.err else 0)
+        return [line.removeprefix("failed: ") for line in done.err.splitlines()]
+
+    kept, more = case(noisy(20, 2)), case(noisy(20, 4), name="more")
+    skipped = run.skipped("more", "no room")
+    both = result(kept, more)
+    assert failed(both, result(kept, skipped), "median:5%") == [
+        "more: skipped in the new result: no room"
+    ]
+    assert failed(result(kept, skipped), both, "median:5%") == [
+        "more: skipped in the old result: no room"
+    ]
+    assert failed(both, result(kept), "median:5%") == ["more: not in the new result"]
+    assert failed(result(kept, skipped), result(kept, skipped), "median:5%") == []
+    lost = copy.deepcopy(more)
+    lost["series"] = [row for row in lost["series"] if row["role"] == "floor"]
+    assert failed(both, result(kept, lost), "median:5%", "p99:5%") == [
+        "more: ours: only the old build has it"
+    ]
+    nothing = result(skipped)
+    assert failed(nothing, nothing, "p99:5%") == ["p99: nothing of ours has it on both sides"]
+    assert failed(both, result(kept)) == []
+
+
 def test_a_higher_rate_is_better_and_a_longer_time_is_not(put: Put) -> None:
     def rates(figure: float, ns: int, seed: int) -> dict[str, Any]:
         one = case(noisy(figure, seed), tailed(ns, seed))
@@ -118,8 +147,10 @@ def test_what_was_not_the_same_is_told() -> None:
 
 def test_cases_of_one_side_are_named() -> None:
     told = compare.compare(OLD, result(case(noisy(1, 1), name="other")))
-    assert told["cases"] == []
-    assert "other: not in both, or skipped in one" in told["warnings"]
+    VALIDATOR.validate(told)
+    assert [case["series"] for case in told["cases"]] == [[], []]
+    assert "other: not in the old result" in told["warnings"]
+    assert "way: not in the new result" in told["warnings"]
 
 
 @pytest.mark.parametrize("text", ["p99", "p99:10", "speed:1%", "p99:-1%", "p99:x%", ""])

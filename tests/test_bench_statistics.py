@@ -75,18 +75,20 @@ def test_interval_holds_the_truth_as_often_as_it_says(
     assert 0.975 <= held / 2000 <= 0.998
 
 
-def test_detectable_is_found_nine_times_in_ten() -> None:
+@pytest.mark.parametrize(("noise", "least"), [(0.005, 950), (0.03, 700), (0.1, 700)])
+@pytest.mark.parametrize("count", [ROUNDS, 21])
+def test_detectable_is_found_as_often_as_the_page_says(
+    noise: float, least: int, count: int
+) -> None:
+    """What one run says that it would have seen, another of the same kind looks for."""
     rng = np.random.default_rng(3)
-    noise = 0.03
-    sizes = [
-        paired(*np.exp(rng.normal(0, noise, (2, ROUNDS))).tolist()).detectable for _ in range(500)
-    ]
-    change = 1 + float(np.median(sizes))
     found = 0
     for _ in range(1000):
-        old, new = np.exp(rng.normal(0, noise, (2, ROUNDS)))
-        found += paired(old.tolist(), (new * change).tolist()).verdict == "slower"
-    assert found > 800
+        said = paired(*np.exp(rng.normal(0, noise, (2, count))).tolist()).detectable
+        assert said is not None
+        old, new = np.exp(rng.normal(0, noise, (2, count)))
+        found += paired(old.tolist(), (new * (1 + said)).tolist()).verdict == "slower"
+    assert found > least
 
 
 def test_noise_says_what_it_would_have_missed() -> None:
@@ -116,10 +118,14 @@ def test_too_few_rounds_or_no_figures_are_no_verdict(
     assert "not above 0" in below.why
 
 
-def test_what_never_varies_needs_no_floor() -> None:
-    """Counts and sizes: one per cent of a figure without noise is a change."""
-    assert paired([48.0] * 5, [48.48] * 5).verdict == "slower"
-    assert paired([48.0] * 5, [48.0] * 5).verdict == "no change seen"
+def test_what_never_varies_has_the_same_least_change() -> None:
+    """Figures without noise: counts, sizes, points on a coarse scale."""
+    assert paired([200.0] * 10, [201.0] * 10).verdict == "no change seen"
+    assert paired([200.0] * 10, [208.0] * 10).verdict == "slower"
+    step = [30.0, 30.0, 31.0] + [30.0] * 7, [31.0] * 10
+    assert unpaired(*step).verdict == "no change seen"
+    assert paired(*step, effect_min=statistics.PLACED_MIN).verdict == "no change seen"
+    assert paired([200.0] * 10, [201.0] * 10, effect_min=0).verdict == "slower"
 
 
 def test_a_sure_but_small_change_is_none() -> None:

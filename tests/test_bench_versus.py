@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pydpdk import _core
 from pydpdk.bench import data, trees, versus
 from pydpdk.bench.agents import Refused
 from pydpdk.bench.versus import Pair, Side
-from pydpdk.errors import UsageError
+from pydpdk.errors import HostError, UsageError
 from tests.bench_results import VALIDATOR
 from tests.command import ROOT, call, refused, start
 
@@ -179,7 +180,7 @@ def test_a_case_that_one_side_cannot_run_is_named(market: data.Market) -> None:
 
 
 def test_a_side_that_dies_says_why(market: data.Market) -> None:
-    with Side(trees.here(), market.cores) as side, pytest.raises(versus.HostError, match="nosuch"):
+    with Side(trees.here(), market.cores) as side, pytest.raises(HostError, match="nosuch"):
         side.ask("nosuch")
 
 
@@ -197,8 +198,40 @@ def test_a_commit_without_a_worker_is_too_old(repository: Path) -> None:
         pass
     (repository / "pydpdk" / "bench").mkdir()
     (repository / trees.WORKER).write_text("")
-    with pytest.raises(UsageError, match=r"not built: make"), trees.resolve(str(repository)):
+    with (
+        pytest.raises(UsageError, match="not built for this Python: make"),
+        trees.resolve(str(repository)),
+    ):
         pass
+
+
+def test_a_core_older_than_its_sources_is_refused(checkout: Path) -> None:
+    """Judged by ninja, on a build of one step; the core is that of the build to be."""
+    build = checkout / "build"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    (build / "_core.aaa.so").touch()  # of another Python
+    (build / "build.ninja").write_text(
+        f"rule copy\n  command = cp $in $out\nbuild made{suffix}: copy {checkout / 'source.c'}\n"
+    )
+    (checkout / "source.c").touch()
+
+    def resolved() -> Path:
+        with trees.resolve(str(checkout)) as build:
+            (core,) = (Path(build.env["PYTHONPATH"]) / "pydpdk").glob("_core.*")
+            return core.resolve()
+
+    with pytest.raises(UsageError, match=rf"make -C {checkout} build"):
+        resolved()
+    assert not (build / f"made{suffix}").exists()  # looked at, not built
+    subprocess.run(["ninja", "-C", build], check=True, capture_output=True)
+    assert resolved() == CORE
+    later = (build / f"made{suffix}").stat().st_mtime + 10
+    os.utime(checkout / "source.c", (later, later))
+    with pytest.raises(UsageError, match="not built from its sources"):
+        resolved()
+    (build / "build.ninja").write_text("rule")
+    with pytest.raises(HostError, match="ninja"):
+        resolved()
 
 
 def test_a_python_without_pydpdk_is_refused(tmp_path: Path, folder: Path) -> None:

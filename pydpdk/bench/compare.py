@@ -2,7 +2,8 @@
 
 The rounds' figures of a series are compared, and where it counts single figures, each point of
 their distribution: the p99 of every round of the one build with the p99 of every round of the
-other. A gate fails only where the verdict is ``slower`` and the estimate is above its limit.
+other. A gate fails where the verdict is ``slower`` and the estimate is above its limit, and where
+it cannot tell: something of ours was measured on one side only, or nothing has its point.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydpdk.bench import statistics
+from pydpdk.bench import run, statistics
 from pydpdk.errors import DataError, UsageError
 
 MEDIAN = "median"
@@ -88,7 +89,6 @@ def compared(old: Row, new: Row, judge: Judge) -> Row:
     before = {row["name"]: row for row in old["series"]}
     higher = new.get("better") == "higher"
     after = {row["name"]: row for row in new["series"]}
-    only = sorted(before.keys() ^ after.keys())
     return {
         "name": new["name"],
         "unit": new["unit"],
@@ -104,8 +104,20 @@ def compared(old: Row, new: Row, judge: Judge) -> Row:
             for name, row in after.items()
             if name in before
         ],
-        "missing": dict.fromkeys(only, "only one of both has it"),
+        **one_sided(
+            *({name: row["role"] for name, row in side.items()} for side in (before, after))
+        ),
     }
+
+
+def one_sided(old: dict[str, str], new: dict[str, str]) -> Row:
+    """From the roles of series by name: ``missing`` on one side, and what of it is ``ungated``."""
+    missing = {
+        name: f"only the {'old' if name in old else 'new'} build has it"
+        for name in sorted(old.keys() ^ new.keys())
+    }
+    ours = [name for name in missing if (old | new)[name] == "ours"]
+    return {"missing": missing, "ungated": [f"{name}: {missing[name]}" for name in ours]}
 
 
 def compare(old: Row, new: Row) -> Row:
@@ -113,14 +125,8 @@ def compare(old: Row, new: Row) -> Row:
     for result in (old, new):
         if result.get("kind") != "run":
             raise DataError(f"a result of kind {result.get('kind')}: two of 'bench run' are needed")
-    before = {case["name"]: case for case in old["cases"]}
-    cases, skipped = [], []
-    for case in new["cases"]:
-        other = before.get(case["name"])
-        if other is None or "skipped" in case or "skipped" in other:
-            skipped.append(case["name"])
-            continue
-        cases.append(compared(other, case, statistics.unpaired))
+    before, after = ({case["name"]: case for case in result["cases"]} for result in (old, new))
+    cases = [_both(name, before.get(name), after.get(name)) for name in after | before]
     return {
         "schema": new["schema"],
         "kind": "compare",
@@ -132,10 +138,25 @@ def compare(old: Row, new: Row) -> Row:
             "not paired: the runs were taken at different times, so what the host did between "
             "them counts as a change; 'bench run --against' takes both in turn",
             *differences(old, new),
-            *(f"{name}: not in both, or skipped in one" for name in skipped),
+            *(f"{case['name']}: {case['skipped']}" for case in cases if "skipped" in case),
         ],
         "cases": cases,
     }
+
+
+def _both(name: str, old: Row | None, new: Row | None) -> Row:
+    lacks = [_lacks(side, case) for side, case in (("old", old), ("new", new))]
+    if old and new and not any(lacks):
+        return compared(old, new, statistics.unpaired)
+    why = "; ".join(filter(None, lacks))
+    ours = any(row["role"] == "ours" for side in (old, new) if side for row in side["series"])
+    return run.skipped(name, why) | {"ungated": [why] * ours}
+
+
+def _lacks(side: str, case: Row | None) -> str:
+    if case is None:
+        return f"not in the {side} result"
+    return f"skipped in the {side} result: {case['skipped']}" if "skipped" in case else ""
 
 
 def differences(old: Row, new: Row) -> list[str]:
@@ -153,14 +174,17 @@ def differences(old: Row, new: Row) -> list[str]:
 
 
 def failures(result: Row, gates: list[Gate]) -> list[str]:
-    """A line for each of our series that is beyond a gate."""
-    found = []
-    for case in result["cases"]:
+    """A line for each of our series that is beyond a gate, and for what keeps one from telling."""
+    found: list[str] = []
+    seen: set[Gate] = set()
+    for case in result["cases"] if gates else ():
+        found += [f"{case['name']}: {text}" for text in case.get("ungated", [])]
         for row in case["series"]:
             if row["role"] != "ours":
                 continue
             for gate in gates:
                 for change in gate.chosen(row):
+                    seen.add(gate)
                     if change["verdict"] == "slower" and change["worse"] > 1 + gate.limit:
                         of = f", {change['of']}" if change["of"] else ""
                         found.append(
@@ -168,7 +192,9 @@ def failures(result: Row, gates: list[Gate]) -> list[str]:
                             f"{percent(change['ratio'])} ({percent(change['low'])} to "
                             f"{percent(change['high'])}), limit +{gate.limit:.1%}"
                         )
-    return found
+    return found + [
+        f"{gate.point}: nothing of ours has it on both sides" for gate in gates if gate not in seen
+    ]
 
 
 def percent(ratio: float) -> str:

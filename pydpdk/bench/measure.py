@@ -5,8 +5,8 @@ host's pace meets all of them. The first round warms up and is thrown away. A ra
 median of the rounds' ratios, pair by pair, never a ratio of figures from different moments.
 
 Where builds are compared, a short run is repeated within its round, in turn with that of the other
-build, and the round counts with the least: what disturbs such a loop only ever adds to it, and it
-does so for tens of milliseconds at a time, so both see it when they alternate faster than that.
+build, and the round counts with the best: what disturbs such a loop only ever slows it, and it does
+so for tens of milliseconds at a time, so both see it when they alternate faster than that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydpdk.hist import Hist
 
 Role = Literal["ours", "floor", "peer"]
+Best = Callable[[list[float]], float]
 
 
 @dataclass
@@ -53,9 +54,9 @@ class Series:
         """May it have several turns a round? Not where the figures of one are a sample already."""
         return not (self.once or self.hists)
 
-    def settle(self) -> tuple[float, dict[str, Hist]]:
-        """Its round is over: the figure of it, and its single figures."""
-        told = min(self._taken), dict(self.hists)
+    def settle(self, best: Best) -> tuple[float, dict[str, Hist]]:
+        """Its round is over: the figure of its best turn, and its single figures."""
+        told = best(self._taken), dict(self.hists)
         self._taken.clear()
         self.hists.clear()
         return told
@@ -104,13 +105,18 @@ class Case:
             for number in range(rounds + 1):
                 for series in self.series:
                     series.turn()
-                    told = series.settle()
+                    told = series.settle(self.best)
                     if number:
                         series.add(*told)
                     tick()
         finally:
             gc.enable()
             self.keep_whole()
+
+    @property
+    def best(self) -> Best:
+        """Of several figures: the highest rate, the least of anything else."""
+        return max if self.better == "higher" else min
 
     def keep_whole(self) -> None:
         """Only rounds that every series took part in; one that never did has no say."""

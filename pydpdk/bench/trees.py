@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -61,12 +62,22 @@ def resolve(text: str, notify: Notify = lambda what: None) -> Iterator[Build]:
         if text == "self":
             yield Build("self", sys.executable)
         elif path.is_dir():
-            yield stack.enter_context(_checkout(text, path.resolve(), path.resolve() / "build"))
+            tree = path.resolve()
+            _must_be_fresh(text, tree)
+            yield stack.enter_context(_checkout(text, tree, tree / "build"))
         elif path.is_file() and os.access(path, os.X_OK):
             yield Build(text, str(path.absolute()), {"PYTHONSAFEPATH": "1"})
         else:
             tree, build = _commit(text, notify)
             yield stack.enter_context(_checkout(text, tree, build))
+
+
+def _must_be_fresh(label: str, tree: Path) -> None:
+    """UsageError when its core is older than its sources; what ninja did not build is as it is."""
+    if not (tree / "build" / "build.ninja").exists():
+        return
+    if "no work to do" not in _do(["ninja", "-C", str(tree / "build"), "-n"]):
+        raise UsageError(f"{label}: its core is not built from its sources: make -C {tree} build")
 
 
 @contextmanager
@@ -76,9 +87,9 @@ def _checkout(label: str, tree: Path, build: Path) -> Iterator[Build]:
         raise UsageError(f"{label}: no checkout of pydpdk (no pydpdk/__init__.py in it)")
     if not (tree / WORKER).exists():
         raise UsageError(f"{label} {TOO_OLD}")
-    cores = sorted(build.glob("**/_core.*.so"))
+    cores = sorted(build.glob(f"**/_core{sysconfig.get_config_var('EXT_SUFFIX')}"))
     if not cores:
-        raise UsageError(f"{label}: not built: make -C {tree} build")
+        raise UsageError(f"{label}: not built for this Python: make -C {tree} build")
     with tempfile.TemporaryDirectory(prefix="pydpdk-bench-") as folder:
         package = Path(folder) / "pydpdk"
         package.mkdir()
@@ -135,7 +146,8 @@ def _commit(text: str, notify: Notify) -> tuple[Path, Path]:
     return tree, build
 
 
-def _do(command: Sequence[str]) -> None:
+def _do(command: Sequence[str]) -> str:
+    """What it says on stdout. HostError when it fails."""
     tools = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     try:
         ran = subprocess.run(
@@ -149,3 +161,4 @@ def _do(command: Sequence[str]) -> None:
         tail = "\n  ".join(said[-5:])
         mend = f" ({BUILD_TOOLS})" if "No module named" in tail else ""
         raise HostError(f"{' '.join(command)} failed{mend}:\n  {tail}")
+    return ran.stdout

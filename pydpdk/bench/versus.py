@@ -29,7 +29,7 @@ from pydpdk.bench.trees import Build
 from pydpdk.errors import HostError, UsageError
 from pydpdk.hist import Hist
 
-PROTOCOL = 1
+PROTOCOL = 2
 ANSWER_S = 600.0
 TURNS, ROUND_S = 16, 0.2  # of a series in a round: whichever comes first
 ROLES = ("ours", "floor")
@@ -97,18 +97,22 @@ class Pair:
                 done += at_once
         except KeyboardInterrupt:
             interrupted = True
-        except Refused as error:
-            return run.skipped(name, str(error))
+        except HostError as error:
+            return run.skipped(name, str(error)) | {"ungated": [str(error)] * (not duel.neither)}
         if not duel.cases:
             return run.skipped(name, "interrupted in its first round") | {"interrupted": True}
         old, new = duel.results()
         least = statistics.PLACED_MIN if self.keep else statistics.EFFECT_MIN
         judge = partial(statistics.paired, effect_min=least)
-        return compare.compared(old, new, judge) | {
-            "facts": new["facts"],
-            "interrupted": interrupted,
-            "meanwhile": meter.stop(duel.own_s, duel.preempted),
-        }
+        return (
+            compare.compared(old, new, judge)
+            | duel.one_sided
+            | {
+                "facts": new["facts"],
+                "interrupted": interrupted,
+                "meanwhile": meter.stop(duel.own_s, duel.preempted),
+            }
+        )
 
     @contextmanager
     def _sides(self) -> Iterator[list[Side]]:
@@ -125,32 +129,46 @@ class Pair:
 
 
 class Duel:
-    """A case on two sides, over as many processes as it takes: the rounds that each side had."""
+    """A case on two sides, over as many processes as it takes: the rounds that each side had.
+
+    ``one_sided``: series of one side only, see compare; ``neither`` can run it.
+    """
 
     def __init__(self, name: str, only: str) -> None:
         self.name, self.only = name, only
         self.cases: list[Case] = []
+        self.one_sided: dict[str, Any] = {}
+        self.neither = False
         self.own_s, self.preempted = 0.0, 0
 
     def run(self, sides: list[Side], rounds: int, first: int, tick: Tick) -> None:
         """A round to warm up and ``rounds`` that count, of which ``first`` went before."""
-        opened = []
+        opened, refused = [], []
         for side in sides:
             try:
                 opened.append(side.ask("open", name=self.name))
             except Refused as error:
-                raise Refused(f"{side.build.label}: {error}") from error
+                refused.append(f"{side.build.label}: {error}")
+        if refused:
+            self.neither = not opened
+            raise Refused("; ".join(refused))
         places = self._places(opened)
         try:
             for number in range(rounds + 1):
                 self._round(sides, places, counts=number > 0, swapped=(first + number) % 2 > 0)
                 tick()
-        finally:
-            for side, case in zip(sides, self.cases, strict=True):
-                told = side.ask("close")
-                case.facts, case.missing = told["facts"], told["missing"]
-                self.own_s += told["own_s"]
-                self.preempted += told["preempted"]
+        except KeyboardInterrupt:
+            self._close(sides)
+            raise
+        self._close(sides)
+
+    def _close(self, sides: list[Side]) -> None:
+        """The case is over on both; a side that failed is not asked, it may be gone."""
+        for side, case in zip(sides, self.cases, strict=True):
+            told = side.ask("close")
+            case.facts, case.missing = told["facts"], told["missing"]
+            self.own_s += told["own_s"]
+            self.preempted += told["preempted"]
 
     def results(self) -> tuple[dict[str, Any], dict[str, Any]]:
         for case in self.cases:
@@ -161,18 +179,31 @@ class Duel:
     def _places(self, opened: list[dict[str, Any]]) -> list[list[int]]:
         """Where on each side the series stand that both have and that count."""
         where = [{series[0]: i for i, series in enumerate(one["series"])} for one in opened]
-        chosen = [
-            (name, role, against)
-            for name, role, against in opened[1]["series"]
-            if role in ROLES and name in where[0] and self.only in ("", name)
+        count = [
+            {
+                name: role
+                for name, role, _ in one["series"]
+                if role in ROLES and self.only in ("", name)
+            }
+            for one in opened
         ]
+        self.one_sided = compare.one_sided(*count)
+        chosen = [one for one in opened[1]["series"] if all(one[0] in side for side in count)]
         if not self.cases:
             self.cases = [
-                Case(self.name, one["per"], [Series(*series[:2], _elsewhere, series[2])
-                     for series in chosen], unit=one["unit"])
+                Case(self.name, one["per"], [Series(name, role, _elsewhere, against)
+                     for name, role, against in chosen], unit=one["unit"], better=one["better"])
                 for one in opened
             ]  # fmt: skip
-        return [[one[name] for one in where] for name, _, _ in chosen]
+        names = [name for name, _, _ in chosen]
+        for case in self.cases:
+            if names != [series.name for series in case.series]:
+                raise HostError(
+                    f"{self.name}: its series differ from one process to the next "
+                    f"({', '.join(series.name for series in case.series)}, then "
+                    f"{', '.join(names)}): their rounds do not belong together"
+                )
+        return [[one[name] for one in where] for name in names]
 
     def _round(
         self, sides: list[Side], places: list[list[int]], counts: bool, swapped: bool

@@ -25,7 +25,7 @@ from pydpdk.bench import data, host, measure, meters
 from pydpdk.bench.run import CASES
 from pydpdk.errors import PydpdkError
 
-PROTOCOL = 1
+PROTOCOL = 2
 Answer = dict[str, Any]
 
 
@@ -72,6 +72,7 @@ class Bench:
         return {
             "per": case.per,
             "unit": case.unit,
+            "better": case.better,
             "series": [[series.name, series.role, series.against] for series in case.series],
         }
 
@@ -84,7 +85,7 @@ class Bench:
     def settle(self, series: int) -> Answer:
         """The round of a series is over: its figure, its single figures."""
         assert self._case is not None
-        figure, hists = self._case.series[series].settle()
+        figure, hists = self._case.series[series].settle(self._case.best)
         return {"figure": figure, "hists": {of: hist.encode() for of, hist in hists.items()}}
 
     def close(self) -> Answer:

@@ -67,8 +67,8 @@ def show_compared(result: dict[str, Any]) -> None:
 
 
 def judged(result: dict[str, Any], gates: list[Gate]) -> int:
-    """The exit code, with a line on stderr for each series beyond a gate."""
-    failed = failures(result, gates) if gates else []
+    """The exit code, with a line on stderr for each reason that a gate has to fail."""
+    failed = failures(result, gates)
     for line in failed:
         click.echo(f"failed: {line}", err=True)
     return Exit.THRESHOLD if failed else Exit.OK
