@@ -72,7 +72,9 @@ static int listen(struct bench_paced *p)
 
 static uint64_t due_of(const struct bench_paced *p, uint64_t i)
 {
-    return p->begun_ns + (p->rate != 0 ? i * SECOND_NS / p->rate : 0);
+    if (p->rate == 0)
+        return p->begun_ns;
+    return p->begun_ns + i / p->rate * SECOND_NS + i % p->rate * SECOND_NS / p->rate;
 }
 
 static int due_by(const struct bench_paced *p, uint64_t now)
@@ -190,6 +192,8 @@ int bench_paced(struct bench_paced *p)
                 taken(p, &s, rc, now);
             else if (rc == 0 && given_up(p, &s, now))
                 break;
+            if (rc >= 0 && p->answers != NULL)  /* a late sender must not make answers late */
+                rc = listen(p);
         }
         if (rc < 0)
             return rc;

@@ -106,7 +106,7 @@ struct map_entry;
 struct book_fetch {
     uint64_t id;
     int64_t price;
-    uint32_t instrument;
+    uint32_t instrument;    /* below BOOK_INSTRUMENTS_MAX */
     uint8_t side;           /* SIDE_* */
     uint8_t kind;           /* FETCH_* */
     uint8_t pad[2];

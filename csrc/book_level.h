@@ -19,7 +19,7 @@ void arena_reset(struct level_arena *arena);    /* every array is free */
 struct level *level_find(const struct level_arena *arena, const struct book_side *side, int ask, int64_t price);
 /* The same, made when absent, with size 0 and no orders. NULL: the arena is full. */
 struct level *level_get(struct level_arena *arena, struct book_side *side, int ask, int64_t price);
-/* Where in the arena it probably still is; else the same two. */
+/* The level at this price if it is still where `guess` says; NULL: search with the two above. */
 static inline struct level *level_near(const struct level_arena *arena, const struct book_side *side, int64_t price,
                                        uint32_t guess)
 {

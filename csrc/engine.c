@@ -195,12 +195,12 @@ static void note_times(struct engine *engine, uint64_t ticks, int packets)
         decode += feed_decode_ticks(engine->feeds[i], &n);
         messages += n;
     }
-    if (packets > 0) {
+    if (packets > 0 && !engine->sampled) {
         hist_add(&engine->times->step, ticks_ns(ticks), (uint64_t)packets);
         uint64_t rest = ticks - engine->receive_ticks > decode ? ticks - engine->receive_ticks - decode : 0;
         hist_add(&engine->times->arbitrate, ticks_ns(rest) / (uint64_t)packets, (uint64_t)packets);
     }
-    if (messages > 0)
+    if (messages > 0 && !engine->sampled)
         hist_add(&engine->times->decode, ticks_ns(decode) / messages, messages);
     if (engine->sampled)
         note_sample(engine);

@@ -86,8 +86,11 @@ class Desk:
         self._gateway.venue.books(feed, books.pointer, gaps)
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
-    def on_batch(self, events: Events, now: int, begun: int) -> None:
-        """One batch at record time ``now``; ``begun``: its tick's time on perf_counter_ns()."""
+    def on_batch(self, events: Events, now: int, begun: int | None) -> None:
+        """One batch at record time ``now``.
+
+        ``begun``: its tick's time on perf_counter_ns(); None: that cannot be told.
+        """
         self._gateway.market(events)
         self.risk.on_market(events)
         reports = self.take_reports()
@@ -108,7 +111,8 @@ class Desk:
         sent = time.perf_counter_ns()
         self.times["risk"].add((passed - done) // len(orders), len(orders))
         self.times["send"].add(sent - passed)
-        self.times["tick_to_trade"].add(sent - begun)
+        if begun is not None:
+            self.times["tick_to_trade"].add(sent - begun)
         self._note("sent", orders)
 
     def take_reports(self) -> Events:

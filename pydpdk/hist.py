@@ -8,7 +8,6 @@ HdrHistogram's V2: counts as zigzag LEB128, a run of empty buckets as one negati
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 import zlib
 from collections.abc import Iterable
@@ -84,8 +83,8 @@ class Hist:
 
     @property
     def counts(self) -> Counts:
-        """A view of the buckets; :data:`HIGHEST` has the value of each."""
-        return np.frombuffer(ffi.buffer(self.pointer.bucket), np.uint64)
+        """A view of the buckets, which keeps them alive; :data:`HIGHEST` has the value of each."""
+        return np.frombuffer(ffi.buffer(self.pointer), np.uint64)[-lib.HIST_BUCKETS :]
 
     @property
     def count(self) -> int:
@@ -133,7 +132,7 @@ class Hist:
             inflate = zlib.decompressobj()
             plain = inflate.decompress(data[DEFLATED_HEADER.size :], HEADER.size + ENCODED_MAX)
             cookie, length, offset, *shape, ratio = HEADER.unpack_from(plain)
-        except (binascii.Error, struct.error, zlib.error) as error:
+        except (ValueError, struct.error, zlib.error) as error:
             raise DataError(f"not an encoded HdrHistogram: {error}") from error
         if cookie != COOKIE or not inflate.eof or length != len(plain) - HEADER.size:
             raise DataError("not an HdrHistogram of version 2, or longer than one can be")

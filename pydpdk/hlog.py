@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TextIO
@@ -56,7 +57,9 @@ class HistLog:
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        """What could not be written was told by write()."""
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -202,9 +202,18 @@ class Supervisor:
                     return
             self._look_at_stages()
             self._write_dumps()
-            if self._hlog:
-                self._hlog.look()
+            self._log_times()
             time.sleep(LOOK_S)
+
+    def _log_times(self, last: bool = False) -> None:
+        """A log that cannot be written is no reason to end a run."""
+        if self._hlog is None:
+            return
+        try:
+            self._hlog.write() if last else self._hlog.look()
+        except OSError as error:
+            self.say(f"stage times are logged no more: {error}")
+            self._hlog = None
 
     def _ended(self) -> bool:
         """Whether the engine said that it is done. A live source that broke may come back."""
@@ -325,8 +334,7 @@ class Supervisor:
                 self.say(f"{stage.name} did not end within {DRAIN_S:g} s: killed")
                 stage.end(signal.SIGKILL)
                 stage.wait(DRAIN_S)
-        if self._hlog:
-            self._hlog.write()
+        self._log_times(last=True)
         return self._record(written)
 
     def _close_ring(self, ring: Ring) -> int:

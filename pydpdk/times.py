@@ -126,7 +126,7 @@ def _names(path: Path, mapped: mmap.mmap) -> list[str]:
         told = json.loads(mapped[: mmap.PAGESIZE])
         names = [str(name) for name in told["names"]]
         right = (told["magic"], told["hist_bytes"]) == (MAGIC, SIZE)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a file of stage times") from error
     if not right or len(mapped) != mmap.PAGESIZE + len(names) * SIZE:
         raise DataError(f"{path}: stage times of another version: {lib.HIST_BUCKETS} buckets here")
@@ -140,13 +140,14 @@ class TimesLog:
         """UsageError when the log cannot be made."""
         self._times, self._every_s = times, every_s
         self._log = HistLog(path, "pydpdk stage times, ns")
-        self._since = time.time()
+        self._since, self._due = time.time(), time.monotonic() + every_s
         self._before = {who: one.copy() for who, one in times.items()}
 
     def look(self) -> None:
         """Writes when an interval is over."""
-        if time.time() - self._since >= self._every_s:
+        if time.monotonic() >= self._due:
             self.write()
+            self._due = time.monotonic() + self._every_s
 
     def write(self) -> None:
         """What came since the last time."""
@@ -156,7 +157,9 @@ class TimesLog:
             for name, hist in later.items():
                 came = hist.since(self._before[who][name])
                 if came.count:
-                    self._log.write(Interval(f"{who}.{name}", self._since, now - self._since, came))
+                    self._log.write(
+                        Interval(f"{who}.{name}", self._since, max(now - self._since, 0.0), came)
+                    )
             self._before[who] = later
         self._since = now
 

@@ -110,7 +110,7 @@ class Trader:
         try:
             same_domain(self.reader.clock, "tsc")
         except ClockDomainError as error:
-            self.refused["wire_to_stage"] = str(error)
+            self.refused = dict.fromkeys(("wire_to_stage", "tick_to_trade"), str(error))
         self.error = ""
         self._due = 0.0  # of the next status
 
@@ -134,16 +134,17 @@ class Trader:
             self._due = time.monotonic() + STATUS_S
 
     def _on_batch(self, batch: Events, now: int, say: Any) -> None:
-        begun, late = time.perf_counter_ns(), 0
+        begun, tick = time.perf_counter_ns(), None
         if not self.refused:
             late = max(self.clock.now() - now, 0)
             self.times["wire_to_stage"].add(late)
+            tick = begun - late
         for mirror in self.mirrors:
             mirror.apply(batch)
         if self.error:
             return
         try:
-            self.desk.on_batch(batch, now, begun - late)
+            self.desk.on_batch(batch, now, tick)
         except StageError as error:
             self.error = str(error)
             say("raised", error=str(error), traceback=error.traceback, now=now)

@@ -168,6 +168,7 @@ def plain(counts: bytes, **other: int) -> bytes:
     [
         ("", "not an encoded"),
         ("!", "not an encoded"),
+        ("\u00e9", "not an encoded"),
         ("HISTFAAAA", "not an encoded"),
         (base64.b64encode(bytes(100)).decode(), "not a deflated"),
         (deflated(b"short"), "not an encoded"),

@@ -75,8 +75,9 @@ def test_a_live_run_gives_the_books_and_orders_of_its_recording(
     assert again["engine"]["loops"][0]["books"] == loop["books"]
     for trader, second in zip(traders, again["stages"], strict=True):
         assert second["orders"] == trader["orders"], trader["strategy"]
-        assert second["latency_refused"].keys() == {"wire_to_stage"}
-        assert "wire_to_stage" in trader["latency_ns"].keys() - second["latency_ns"].keys()
+        refused = {"wire_to_stage", "tick_to_trade"}
+        assert second["latency_refused"].keys() == refused
+        assert refused == trader["latency_ns"].keys() - second["latency_ns"].keys()
     assert leftovers(run.name) == []
 
 

@@ -60,7 +60,7 @@ class Agent:
         """A live engine over source 0, as ``pydpdk run`` has it."""
         feed = Feed("itch50", LINES[:1], orders_max=orders_max, levels_max=2 * orders_max)
         live = Live(clock=self._clock, by_stamp=True, marks=True, ring_fd=ring_fd)
-        self._engine = Engine(self._sources[:1], [feed], live=live, lockstep=False)
+        self._engine = Engine(self._sources[:1], [feed], live=live, lockstep=False, sample_every=0)
         self._stack.enter_context(self._engine)
         return {}
 

@@ -57,7 +57,7 @@ def decode(market: Market) -> Iterator[Case]:
         series = [
             Series("overlay and store", "floor", lambda: timed(floor)),
             Series("pydpdk", "ours", lambda: timed(ours), "overlay and store"),
-            *_peers(peers.decoders(_stream(market, PEER_MESSAGES)), "pydpdk"),
+            *_peers(peers.decoders(_stream(market, rows[:PEER_MESSAGES])), "pydpdk"),
         ]
         yield Case("decode", "message", series, {"messages": len(rows), "type": "P"})
 
@@ -160,8 +160,10 @@ def path(market: Market) -> Iterator[Case]:
                "lines A and B"),
         Series("without ring", "ours", lambda: ours(both, LINES, ring=False), "lines A and B"),
         Series("line A alone", "ours", lambda: ours(alone, LINES[:1]), "lines A and B"),
-        *_peers(peers.bookkeepers(_stream(market), len(market.messages)), "lines A and B"),
-        *_peers(peers.decoders(_stream(market, PEER_MESSAGES)), "lines A and B"),
+        *_peers(peers.bookkeepers(_stream(market, market.messages), len(market.messages)),
+                "lines A and B"),
+        *_peers(peers.decoders(_stream(market, market.messages[market.opening :][:PEER_MESSAGES])),
+                "lines A and B"),
     ]  # fmt: skip
     case = Case("path", "message", series, facts)
     yield case
@@ -196,11 +198,8 @@ def memory(market: Market) -> Iterator[Case]:
     yield Case("memory", "live order", series, facts, unit="bytes")
 
 
-def _stream(market: Market, limit: int = 1 << 62) -> bytes:
-    """Messages of trading behind 2-byte lengths; all of the session without a limit."""
-    rows = market.messages
-    if limit < len(rows):
-        rows = rows[market.opening :][:limit]
+def _stream(market: Market, rows: Array) -> bytes:
+    """Messages, each behind its length in 2 bytes."""
     base, tapped = market.taps[0].ctypes.data, market.taps[0].tobytes()
     parts: list[bytes] = []
     for at, length in zip(rows["data"].tolist(), rows["len"].tolist(), strict=True):
