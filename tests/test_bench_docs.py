@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from pydpdk import _core, eal
 from pydpdk.bench import data, latency, selftest
+from pydpdk.bench.run import CASES
+from pydpdk.cli.bench import command as cli_bench
 from testbed.net import missing
 from tests.command import ROOT, call
 from tests.test_docs import blocks, ours
@@ -66,3 +69,25 @@ def test_the_page_shows_what_there_is() -> None:
     assert len(SHOWN) > 12
     for verdict in ("slower", "faster", "no change seen", "too noisy to say"):
         assert f"`{verdict}`" in PAGE.read_text()
+
+
+PERFORMANCE = ROOT / "docs" / "performance.md"
+NAMED = re.compile(r"`(?:pydpdk bench run )?([a-z]+(?:-[a-z_]+)?)`")
+
+
+def test_every_figure_has_its_command() -> None:
+    """A section with a table names its command, and each row a case where that says CASE."""
+    text = PERFORMANCE.read_text() + (ROOT / "README.md").read_text().partition("## Figures")[2]
+    for section in re.split(r"^## ", text, flags=re.M):
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        commands = re.findall(r"`pydpdk bench ([^`]+)`", section)
+        title = section.partition("\n")[0]
+        aims = title.startswith("Where the aims stand")  # by the tables above it
+        assert not rows or commands or aims, title
+        for command in commands:
+            words = command.split()
+            assert words[0] in cli_bench.commands, command
+            cases = [word for word in words[1:] if re.fullmatch(r"[a-z]+(-[a-z_]+)?", word)]
+            assert words[0] != "run" or set(cases) <= {*CASES}, command
+        cases_of_rows = [case for row in rows for case in NAMED.findall(row.partition("|")[2][:40])]
+        assert {*cases_of_rows} <= {*CASES}, title

@@ -69,14 +69,19 @@ def _figures(row: Row) -> Iterator[Row]:
         yield {"of": f"to {row['against']}", "point": "ratio", "ratio": row["ratio"]}
     for of, points in row.get("percentiles", {}).items():
         for point, value in points.items():
-            yield {"of": of, "point": point, "value": value}
+            yield {
+                "of": of,
+                "point": point,
+                "value": value,
+                "unit": "" if point == "count" else "ns",
+            }
 
 
 def _changed(row: Row) -> Iterator[Row]:
     for change in row["changes"]:
         of, point = change["of"], change["point"]
         yield {
-            "of": of, "point": point,
+            "of": of, "point": point, **({"unit": "ns"} if of else {}),
             "old": figure(row["old"], of, point), "value": figure(row["new"], of, point),
             **{name: change[name] for name in ("ratio", "low", "high", "verdict")},
         }  # fmt: skip

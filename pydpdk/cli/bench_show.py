@@ -124,7 +124,7 @@ def _table(cases: list[dict[str, Any]]) -> Table:
 
 def _distributions(cases: list[dict[str, Any]]) -> Table:
     """All single figures of the series that keep them; a point on few samples says on how many."""
-    made = table(["distribution", "of"], ["count", *POINTS, "max", "unit"])
+    made = table(["distribution, ns", "of"], ["count", *POINTS, "max"])
     for case in cases:
         for row in case["series"]:
             for of, points in row.get("percentiles", {}).items():
@@ -133,7 +133,7 @@ def _distributions(cases: list[dict[str, Any]]) -> Table:
                     f"{value:,.0f}" + (f" ({few[name]})" if name in few else "")
                     for name, value in points.items()
                 ]
-                made.add_row(f"{case['name']}: {row['name']}", of, *figures, case["unit"])
+                made.add_row(f"{case['name']}: {row['name']}", of, *figures)
     return made
 
 
@@ -141,4 +141,5 @@ def _facts(facts: dict[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name} {value}"
         for name, value in facts.items()
+        if not isinstance(value, dict)  # whole tables: in --json
     )
