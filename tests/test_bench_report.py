@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from pydpdk.bench import compare, listing, output, plot, report
-from pydpdk.bench.run import CASES
+from pydpdk.bench.run import CASES, SCHEMA
 from pydpdk.errors import HostError, UsageError
 from pydpdk.hist import Hist
 from tests.bench_results import case, noisy, result, tailed
@@ -166,3 +167,14 @@ def test_list_names_every_case_and_what_it_lacks(monkeypatch: pytest.MonkeyPatch
     assert {"hop", "receive-null", "latency-veth"} <= lacking
     assert "decode" not in lacking
     assert "two cores: buy one" in well("bench", "list").out
+
+
+@pytest.mark.parametrize("kind", ["run", "compare"])
+@pytest.mark.parametrize("cases", [None, [{}], [{"name": "a", "unit": "ns", "series": [{}]}], 5])
+def test_a_hollow_result_is_refused(kind: str, cases: Any, tmp_path: Path) -> None:
+    hollow = tmp_path / "hollow.json"
+    hollow.write_text(json.dumps({"schema": SCHEMA, "kind": kind, "cases": cases}))
+    done = call("bench", "report", hollow, "--markdown")
+    assert done.code == 4
+    assert f"{hollow}: not a whole result" in done.err
+    assert "Traceback" not in done.err

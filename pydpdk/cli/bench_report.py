@@ -11,7 +11,7 @@ import click
 from pydpdk import hlog
 from pydpdk.bench import output, plot, report
 from pydpdk.cli.bench_run import file_option
-from pydpdk.errors import UsageError
+from pydpdk.errors import DataError, UsageError
 from pydpdk.hist import Hist
 
 
@@ -45,7 +45,13 @@ def command(
             found = hlog.merge(hlog.read(file))
         else:
             results.append(output.read_json(file))
-            found = output.hists(results[-1])
+            try:
+                found = output.hists(results[-1])
+                report.markdown(results[-1:])
+            except (AttributeError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{file}: not a whole result: {error!r}: measure it anew with 'bench run --out'"
+                ) from error
         hists |= {prefix + tag: hist for tag, hist in found.items()}
     if markdown:
         click.echo(report.markdown(results), nl=False)
