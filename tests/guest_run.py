@@ -94,7 +94,11 @@ class GuestRun(LiveRun):
         return self.guest.err
 
     def status(self) -> dict[str, Any]:
-        text = self.machine.run(["cat", f"/run/pydpdk/{self.name}/status.json"]).out
+        """{}: none yet, or the guest was too busy to say; until() asks again."""
+        try:
+            text = self.machine.run(["cat", f"/run/pydpdk/{self.name}/status.json"]).out
+        except TimeoutError:
+            return {}
         return json.loads(text) if text else {}
 
     def until(self, test: Any, what: str, seconds: float = READY_S) -> dict[str, Any]:
