@@ -252,7 +252,7 @@ class VirtualMachine:
         self,
         command: str | Sequence[str],
         *,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         cwd: str | Path = "/",
         env: Mapping[str, str] | None = None,
     ) -> Done:
