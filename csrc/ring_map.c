@@ -241,19 +241,27 @@ static int claim(struct ring *ring)
     return -EUSERS;
 }
 
+/* A handle on what another process made; NULL in *made without memory for it. */
+static int reopen(const char *name, int fd, int protection, struct ring **made)
+{
+    struct ring *ring = *made = new_handle();
+    if (ring == NULL)
+        return -ENOMEM;
+    int rc = ring->fd = shm_reopen(name, fd, O_RDWR);
+    if (rc >= 0)
+        rc = check_file(ring->fd, &ring->slots);
+    return rc == 0 ? map(ring, protection) : rc;
+}
+
 int ring_attach(const char *name, int fd, int policy, int from_start, struct ring **ring)
 {
+    struct ring *made;
     *ring = NULL;
     if (policy != RING_BLOCK && policy != RING_SKIP)
         return -EINVAL;
-    struct ring *made = new_handle();
+    int rc = reopen(name, fd, PROT_READ, &made);
     if (made == NULL)
-        return -ENOMEM;
-    int rc = made->fd = shm_reopen(name, fd, O_RDWR);
-    if (rc >= 0)
-        rc = check_file(made->fd, &made->slots);
-    if (rc == 0)
-        rc = map(made, PROT_READ);
+        return rc;
     if (rc == 0)
         rc = claim(made);
     if (rc == 0)
@@ -263,15 +271,11 @@ int ring_attach(const char *name, int fd, int policy, int from_start, struct rin
 
 int ring_adopt(const char *name, int fd, struct ring **ring)
 {
+    struct ring *made;
     *ring = NULL;
-    struct ring *made = new_handle();
+    int rc = reopen(name, fd, PROT_READ | PROT_WRITE, &made);
     if (made == NULL)
-        return -ENOMEM;
-    int rc = made->fd = shm_reopen(name, fd, O_RDWR);
-    if (rc >= 0)
-        rc = check_file(made->fd, &made->slots);
-    if (rc == 0)
-        rc = map(made, PROT_READ | PROT_WRITE);
+        return rc;
     if (rc == 0)
         rc = ring_take(made);
     made->adopted = 1;
