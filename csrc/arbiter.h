@@ -1,6 +1,5 @@
 #pragma once
 #include "count.h"
-#include "decode.h"
 #include "session.h"
 
 /* Merges the lines of a feed: each sequence once, in order, and knows every gap.

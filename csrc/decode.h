@@ -2,16 +2,9 @@
 #include "book.h"
 #include "count.h"
 #include "ring.h"
+#include "session.h"
 
 /* From venue messages to events: the meaning of a protocol. */
-
-struct message {            /* one message as the arbiter passes it on */
-    const uint8_t *data;    /* valid until the end of the burst */
-    uint64_t sequence;
-    uint64_t ts_recv;
-    uint32_t len;
-    uint32_t pad;
-};
 
 struct sample {             /* ticks spent within one step, where it is looked at closely */
     uint64_t book, changes;

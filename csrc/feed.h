@@ -1,4 +1,5 @@
 #pragma once
+#include "address.h"
 #include "arbiter.h"
 #include "decode.h"
 
@@ -6,13 +7,6 @@
 
 enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
 enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best prices */
-
-struct address {            /* of a line, or of an allowed sender */
-    uint8_t bytes[16];
-    uint16_t port;          /* of a sender: 0 */
-    uint8_t len;            /* 4 or 16; 0: unused */
-    uint8_t pad[5];
-};
 
 struct feed_config {
     char protocol[16];

@@ -1,5 +1,5 @@
 #pragma once
-#include "feed.h"
+#include "address.h"
 #include "source.h"
 #include "utc.h"
 

@@ -1,4 +1,5 @@
 #include "eal.h"
+#include "event.h"
 #include "port_own.h"
 #include <errno.h>
 #include <stdio.h>

@@ -18,6 +18,14 @@ struct span {
     uint8_t pad[6];
 };
 
+struct message {            /* one message as the arbiter passes it on */
+    const uint8_t *data;    /* valid until the end of the burst */
+    uint64_t sequence;
+    uint64_t ts_recv;
+    uint32_t len;
+    uint32_t pad;
+};
+
 /* 0, or the counter of the reason. */
 int moldudp64_parse(const struct datagram *datagram, struct span *span);
 int iextp_parse(const struct datagram *datagram, uint16_t protocol, struct span *span);
