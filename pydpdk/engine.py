@@ -229,7 +229,7 @@ class Engine:
         return total
 
     def times(self) -> dict[str, Hist]:
-        """Of each field of ``struct engine_times`` (csrc/engine.h), as it is counted."""
+        """Of each field of ``struct engine_times`` (csrc/engine/engine.h), as it is counted."""
         times = lib.engine_times(self.pointer)
         return {name: Hist(ffi.addressof(times, name)) for name in TIMES}
 

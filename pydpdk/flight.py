@@ -1,4 +1,4 @@
-"""The flight recorder: the last frames of all sources in shared memory (csrc/flight.h).
+"""The flight recorder: the last frames of all sources in shared memory (csrc/tape/flight.h).
 
 The receive loop puts every frame; a dump writes those still there as a pcapng capture, at any time
 and by any process, also after the loop's process was killed.

@@ -21,7 +21,7 @@ class Gateway:
     """A SimVenue with a report ring of its own that cannot overflow.
 
     It feeds the venue pieces that cause no more reports than the ring has slots (the bounds
-    stand in csrc/venue.h) and takes the reports out after each.
+    stand in csrc/trade/venue.h) and takes the reports out after each.
     """
 
     def __init__(self, orders_max: int, slots_min: int = REPORT_SLOTS_MIN) -> None:

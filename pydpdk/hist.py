@@ -1,4 +1,4 @@
-"""Latency histograms: what the core counts (csrc/hist.h), and HdrHistogram's encoding of them.
+"""Latency histograms: what the core counts (csrc/base/hist.h), and HdrHistogram's encoding of them.
 
 A value is told as the highest of its step, at most 0.8 % above what was recorded. The encoding is
 HdrHistogram's V2: counts as zigzag LEB128, a run of empty buckets as one negative number, deflated

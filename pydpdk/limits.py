@@ -39,7 +39,7 @@ DECIMALS_MAX = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one instrument; fields and units as ``struct limits`` of csrc/risk.h."""
+    """Of one instrument; fields and units as ``struct limits`` of csrc/trade/risk.h."""
 
     order_size_max: int = 10_000
     order_value_max: int = 1_000_000 * CURRENCY
@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class AccountLimits:
-    """Over all instruments; fields and units as ``struct account_limits`` of csrc/risk.h."""
+    """Over all instruments; fields and units as ``struct account_limits`` of csrc/trade/risk.h."""
 
     gross_value_max: int = 10_000_000 * CURRENCY
     rate_max: int = 1_000

@@ -22,7 +22,7 @@ MBUF = 2048  # bytes of a frame; more only where the MTU of a socket needs it
 # Of DPDK 22.11 (rte_mempool.h): a cache for each of 128 cores, a header of one line an object.
 POOL_BYTES_FIXED = 128 * (64 + 1024 * 8)
 OBJECT_BYTES = 64 + 128  # and struct rte_mbuf
-POOL_CACHE = 256  # csrc/port_open.c
+POOL_CACHE = 256  # csrc/dpdk/open.c
 SOCKET_RINGS = ("tpacket", "af_packet")
 FRAME_MORE = 14 + 8  # Ethernet header, two tags
 
@@ -57,7 +57,7 @@ def pools(config: Config) -> int:
 
 
 def _queue(mtu: int) -> int:
-    """The pools of one queue, as csrc/port_open.c makes them."""
+    """The pools of one queue, as csrc/dpdk/open.c makes them."""
     receive = max(POOL_BYTES // MBUF, DESCRIPTORS + 2 * lib.BURST_MAX + 2 * POOL_CACHE)
     send = DESCRIPTORS // 2 + lib.BURST_MAX + 2 * POOL_CACHE
     return _pool(receive, MBUF) + _pool(send, mtu + FRAME_MORE)

@@ -1,4 +1,4 @@
-"""Records sources to rotating pcapng files (csrc/recorder.h): one thread receives, one writes.
+"""Records sources to rotating pcapng files (csrc/tape/recorder.h): one thread receives, one writes.
 
 A file is named by the stamp of its first frame and its number. It is written in whole blocks, so
 that at any time all but its last block can be read; it is handed to the disk as it grows, and

@@ -1,4 +1,4 @@
-"""Rings of 64-byte records in shared memory: one writer, many readers (csrc/ring.h).
+"""Rings of 64-byte records in shared memory: one writer, many readers (csrc/ring/ring.h).
 
 A reader chooses its policy. ``block``: the writer never overwrites what this reader has not
 released, so its batches are zero-copy views. ``skip``: the writer ignores it, so it copies, and

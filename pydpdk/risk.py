@@ -1,4 +1,4 @@
-"""Pre-trade risk: the only way from a strategy to a gateway (csrc/risk.h).
+"""Pre-trade risk: the only way from a strategy to a gateway (csrc/trade/risk.h).
 
 Python sets the limits and may look at everything; the checks themselves run in C. All arrays
 here are views of the core's memory: writing a limit or the kill switch takes effect at once.

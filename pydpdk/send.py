@@ -1,4 +1,4 @@
-"""Sends a capture's frames through a source, each when it is due (csrc/sender.h)."""
+"""Sends a capture's frames through a source, each when it is due (csrc/tape/sender.h)."""
 
 from __future__ import annotations
 

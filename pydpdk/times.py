@@ -1,6 +1,6 @@
 """Stage times in shared memory: histograms that one process counts and any other may read.
 
-A file of one page of JSON, which names them, then a ``struct hist`` each (csrc/hist.h). Percentiles
+A file of one page of JSON, which names them, then a ``struct hist`` each (csrc/base/hist.h). Percentiles
 are computed by who reads. What each lies between stands in :data:`BETWEEN`.
 """
 

@@ -1,4 +1,4 @@
-"""A counter's map to UTC (csrc/utc.h), and what the kernel says of its own clock."""
+"""A counter's map to UTC (csrc/base/utc.h), and what the kernel says of its own clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated venue that fills orders against the real book; its rules are in csrc/venue.c."""
+"""A simulated venue that fills orders against the real book; its rules are in csrc/trade/venue.c."""
 
 from __future__ import annotations
 

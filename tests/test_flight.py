@@ -272,7 +272,7 @@ def build(where: Path, *flags: str) -> Path:
     if compiler is None:
         missing("gcc")
     sources = [ROOT / "tests" / "c" / "flight_stress.c"]
-    sources += [core / f"{noun}.c" for noun in ("flight_map", "shm", "block")]
+    sources += [core / f"{noun}.c" for noun in ("tape/flight_file", "base/shm", "tape/pcapng_write")]
     warnings = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
     command = [compiler, *warnings, *flags, f"-I{core}", *sources, "-o", program]
     built = subprocess.run(command, capture_output=True, text=True)

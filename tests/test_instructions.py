@@ -52,9 +52,9 @@ def test_work_that_was_added_is_named_and_nothing_else(
     monkeypatch.setattr(instructions, "BASELINE", tmp_path / "baseline.json")
     instructions.update(counts)
     csrc = shutil.copytree(instructions.ROOT / "csrc", tmp_path / "csrc")
-    text = (csrc / "frame.c").read_text()
+    text = (csrc / "net" / "frame.c").read_text()
     assert PARSE in text
-    (csrc / "frame.c").write_text(text.replace(PARSE, PARSE + EXTRA))
+    (csrc / "net" / "frame.c").write_text(text.replace(PARSE, PARSE + EXTRA))
     grown = instructions.count(csrc)
     assert not grown.incomparable
     # 20 to 30 instructions a packet: little of a whole path, much of a parse.

@@ -42,7 +42,7 @@ def stress(
     """Build the stress test and run it, for ``seconds`` while it finds nothing: code, stderr."""
     need(compiler)
     program = where / "ring_stress"
-    sources = [STRESS, ROOT / "csrc" / "ring_map.c", ROOT / "csrc" / "shm.c"]
+    sources = [STRESS, ROOT / "csrc" / "ring" / "map.c", ROOT / "csrc" / "base" / "shm.c"]
     include = f"-I{ROOT / 'csrc'}"
     built = run(compiler, *WARNINGS, *flags, include, *sources, "-pthread", "-o", program)
     assert built.returncode == 0, built.stderr

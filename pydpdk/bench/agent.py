@@ -215,7 +215,7 @@ class Agent:
             return {"seen": reading.stage(reader, wanted, idle_ms * 1_000_000)}
 
     def hops(self, ring_fd: int, wanted: int) -> Answer:
-        """A histogram of the ways of so many records of csrc/bench_readers.c."""
+        """A histogram of the ways of so many records of csrc/bench/readers.c."""
         with Reader(fd=ring_fd) as reader:
             self._ready()
             return {"hist": reading.hops(reader, wanted).encode()}

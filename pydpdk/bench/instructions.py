@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -134,21 +135,24 @@ def count(csrc: Path = ROOT / "csrc") -> Counts:
 def _build(folder: Path, csrc: Path, flags: list[str]) -> Path:
     """Objects as meson's: only DPDK's files are left out, as in a build without it."""
     sources = [
-        path for path in sorted(csrc.glob("*.c"))
-        if path.name == "port_none.c" or not path.name.startswith(("port", "eal"))
+        path for path in sorted(csrc.rglob("*.c"))
+        if path.name == "none.c" or path.parent.name != "dpdk"
     ]  # fmt: skip
     options = ["-std=gnu11", *flags, "-fPIC", "-fvisibility=hidden", "-DNDEBUG", f"-I{csrc}", "-c"]
-    shares = [[*sources, DRIVER][i::BUILDERS] for i in range(BUILDERS)]
-    running = [
-        subprocess.Popen([*compiler(), *options, *share], cwd=folder, stderr=subprocess.PIPE)
-        for share in shares
-    ]
-    for compiling in running:
-        _, errors = compiling.communicate()
-        if compiling.returncode:
-            raise HostError(f"the core does not build for counting:\n{errors.decode()}")
+    folder_of = {path: folder / path.parent.name for path in [*sources, DRIVER]}
+    for place in set(folder_of.values()):  # rooms may have files of one name
+        place.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(BUILDERS) as pool:
+        for done in pool.map(
+            lambda path: subprocess.run(
+                [*compiler(), *options, path], cwd=folder_of[path], capture_output=True
+            ),
+            folder_of,
+        ):
+            if done.returncode:
+                raise HostError(f"the core does not build for counting:\n{done.stderr.decode()}")
     program = folder / "instructions"
-    objects = sorted(folder.glob("*.o"))
+    objects = sorted(folder.glob("*/*.o"))
     _command(*compiler(), *objects, "-lz", "-lzstd", "-lpthread", "-o", program)
     return program
 

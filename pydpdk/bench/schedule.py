@@ -1,6 +1,6 @@
 """What a generator's schedule adds to the figures: coordinated omission, told instead of hidden.
 
-A generator with a schedule that falls behind sends what is overdue at once (csrc/bench_paced.c), so
+A generator with a schedule that falls behind sends what is overdue at once (csrc/bench/paced.c), so
 service times look as if nothing had been. Response times count from when each frame was due and
 show it. Both are always kept; a result says where they part and how far the generator was behind.
 """

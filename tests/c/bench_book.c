@@ -2,9 +2,9 @@
  * sequential, the best of three rounds. One at a time, and fetched in batches; with the map as it is
  * meant, and with ids spread so that no two share a line by design, which makes the same map a
  * plain hash of the whole id.
- * cc -O2 -march=x86-64-v2 -Icsrc tests/c/bench_book.c csrc/book*.c csrc/order_map.c
+ * cc -O2 -march=x86-64-v2 -Icsrc tests/c/bench_book.c csrc/book/*.c
  * ./a.out [LIVE] [OPERATIONS] */
-#include "book.h"
+#include "book/book.h"
 #include "event.h"
 #include <stdio.h>
 #include <stdlib.h>

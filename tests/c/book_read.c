@@ -2,7 +2,7 @@
  * function of its price and prices are strictly ordered, so half-moved levels are seen for what
  * they are. Built with -DIGNORE_VERSION the reader believes whatever it read, and must fail:
  * that proves that this test can. Returns 0 when all was whole, 1 when torn, 2 when it saw nothing. */
-#include "book.h"
+#include "book/book.h"
 #include "event.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -20,7 +20,7 @@ static void pause_sometimes(void)
 }
 #define FLIGHT_PAUSE pause_sometimes();
 
-#include "flight.c"
+#include "tape/flight.c"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -2,12 +2,12 @@
  * wire had beyond the capture; then the frame, copied so that its end is the end of a malloc.
  *
  *   clang -std=gnu11 -g -O1 -march=x86-64-v2 -fsanitize=fuzzer,address,undefined \
- *       -fno-sanitize-recover=all -Icsrc tests/c/fuzz_frame.c csrc/frame.c csrc/link.c \
- *       csrc/ipv6.c csrc/checksum.c csrc/count.c -o build/fuzz_frame
+ *       -fno-sanitize-recover=all -Icsrc tests/c/fuzz_frame.c csrc/net/frame.c csrc/net/ethernet.c \
+ *       csrc/net/ipv6.c csrc/base/checksum.c csrc/count.c -o build/fuzz_frame
  *   build/fuzz_frame -max_total_time=60 -max_len=2048
  */
 #include "counter_id.h"
-#include "frame.h"
+#include "net/frame.h"
 #include <stdlib.h>
 #include <string.h>
 

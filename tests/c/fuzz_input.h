@@ -1,10 +1,10 @@
 #pragma once
+#include "decode/decode.h"
 #include "packet.h"
-#include "source.h"
-#include "wire/inet.h"
+#include "source/source.h"
 #include "wire/iextp.h"
+#include "wire/inet.h"
 #include "wire/moldudp64.h"
-#include "decode.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

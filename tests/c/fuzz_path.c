@@ -5,9 +5,9 @@
  * Found is, besides what the sanitizers say: an account that does not close, a book that breaks
  * its own rules, a frame that was dropped for no reason, and an outcome that depends on how many
  * packets a burst has. */
-#include "fuzz_input.h"
 #include "counter_id.h"
-#include "engine.h"
+#include "engine/engine.h"
+#include "fuzz_input.h"
 #include <errno.h>
 #include <stdio.h>
 

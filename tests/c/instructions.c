@@ -3,14 +3,14 @@
  * compiler, then a line for each part: its name, its unit, how many. The counts are in
  * callgrind's file.
  * ./instructions ITCH.pcap IEX.pcap HOST_A PORT_A HOST_B PORT_B */
-#include "bench.h"
-#include "capture.h"
+#include "base/hist.h"
+#include "bench/bench.h"
 #include "counter_id.h"
-#include "engine.h"
-#include "frame.h"
-#include "hist.h"
-#include "risk.h"
-#include "session.h"
+#include "engine/engine.h"
+#include "net/frame.h"
+#include "session/session.h"
+#include "source/capture.h"
+#include "trade/risk.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>

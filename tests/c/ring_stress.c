@@ -23,7 +23,7 @@ static void pause_sometimes(void)
 }
 #define RING_PAUSE pause_sometimes();
 
-#include "ring.c"   /* with the orders and steps that -D took away */
+#include "ring/ring.c"   /* with the orders and steps that -D took away */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  *
  *     utc_stress TURNS        prints the first violation; 0 when there was none
  */
-#include "utc.c"    /* with the steps that -D took away */
+#include "base/utc.c"    /* with the steps that -D took away */
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>

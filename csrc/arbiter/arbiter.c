@@ -1,0 +1,386 @@
+#include "arbiter/impl.h"
+#include <errno.h>
+
+/* Arbitration
+ * -----------
+ * `expected` is the sequence to deliver next. Every message of every packet, whichever line it
+ * came by, is one of:
+ *   its sequence == expected    delivered, and after it all held ones that follow on
+ *   its sequence >  expected    held (copied), once; the hole before it is a gap
+ *   its sequence <  expected    a copy of what was delivered, or late for its gap
+ * so lines that cut their packets at different messages need no special case.
+ *
+ * A gap opens when a sequence above `expected` is known to exist: from a held message or from
+ * a heartbeat. It is healed when its messages come, by either line, and declared (lost) when
+ * the record clock has moved gap_timeout_us past its discovery, when the window is full, or
+ * when the session ends. Decisions compare whole microseconds, so a source that stamps in
+ * microseconds and one that stamps in nanoseconds decide alike.
+ *
+ * A span that lies further than the window beyond all that is known is not believed at once:
+ * one wrong number would cost the session. It is a suspect, and the packet is dropped, until another packet from near there
+ * comes by the other line, or by the same line when gap_timeout_us has passed.
+ *
+ * The account of a session closes by construction:
+ *   next - first = delivered + lost
+ *   received = delivered + duplicate + late + cut + untrusted
+ * where a held message is counted when it is delivered, and all held ones are in the end.
+ *
+ * The seam for recovery: a re-request or a snapshot is one more origin of spans for
+ * arbiter_span(); nothing here asks where a span came from. It needs a gap time-out that covers
+ * its round trip, a line of its own in the statistics, and a book's epoch set when it is rebuilt. */
+
+void arbiter_flush(struct arbiter *arbiter)
+{
+    if (arbiter->batched > 0)
+        arbiter->sink.messages(arbiter->sink.context, arbiter->batch, arbiter->batched);
+    arbiter->batched = 0;
+    arbiter->borrowed = false;
+}
+
+static void remember(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~3u) : 0;
+    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | 2u | line, (uint32_t)ts_recv };
+}
+
+static inline void place(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    if (arbiter->batched == BATCH_MAX)
+        arbiter_flush(arbiter);
+    arbiter->batch[arbiter->batched++] = (struct message){
+        .data = data, .sequence = arbiter->expected, .ts_recv = ts_recv, .len = len };
+    if (arbiter->history != NULL)
+        remember(arbiter, line, data, len, ts_recv);
+    arbiter->expected++;
+}
+
+static void deliver(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    place(arbiter, line, data, len, ts_recv);
+    arbiter->lines[line].wins++;
+    arbiter->ledger.delivered++;
+}
+
+/* Delivers what is held and follows on. True when something was. */
+static bool drain(struct arbiter *arbiter)
+{
+    const struct held *held;
+    bool any = false;
+    while (arbiter->hold.count > 0 && (held = hold_get(&arbiter->hold, arbiter->expected)) != NULL) {
+        uint64_t sequence = held->sequence;
+        deliver(arbiter, held->line, hold_bytes(&arbiter->hold, held), held->len, held->ts_recv);
+        hold_drop(&arbiter->hold, sequence);
+        arbiter->borrowed = any = true;
+    }
+    return any;
+}
+
+/* Opens the gap at `expected` if something above is known to exist. Between two messages a gap
+ * is open exactly when highest > expected, so nothing held is ever passed by. */
+static void notice(struct arbiter *arbiter)
+{
+    if (arbiter->gap_open || arbiter->highest <= arbiter->expected)
+        return;
+    const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
+    arbiter->gap_open = true;
+    arbiter->gap_us = above != NULL ? above->since_us : arbiter->now_us;
+    arbiter->ledger.gaps_detected++;
+    ADD(arbiter, gaps_detected, 1);
+}
+
+/* After a delivery while a gap is open: is the hole filled, and is there another behind it? A
+ * hole that is being filled is not given up: time counts from its last message. */
+static void settle(struct arbiter *arbiter)
+{
+    if (drain(arbiter) || arbiter->expected >= arbiter->highest) {
+        arbiter->gap_open = false;
+        arbiter->ledger.gaps_healed++;
+        ADD(arbiter, gaps_healed, 1);
+        notice(arbiter);
+    } else {
+        arbiter->gap_us = arbiter->now_us;
+    }
+}
+
+static void forget(struct arbiter *arbiter, uint64_t first, uint64_t count)
+{
+    arbiter->gaps[arbiter->gaps_seen++ % GAPS_REMEMBERED] = (struct gap){ first, count };
+    uint64_t n = count < HISTORY ? count : HISTORY;
+    for (uint64_t i = 0; arbiter->history != NULL && i < n; i++)
+        arbiter->history[(first + count - 1 - i) & (HISTORY - 1)].crc = 0;
+}
+
+/* Gives the hole at `expected` up: to the lowest held message or the highest known, but not
+ * beyond `limit`. */
+static void declare(struct arbiter *arbiter, uint64_t limit, uint64_t ts_recv)
+{
+    const struct held *above = hold_lowest(&arbiter->hold, arbiter->expected);
+    uint64_t end = above != NULL ? above->sequence : arbiter->highest;
+    if (end > limit)
+        end = limit;
+    uint64_t lost = end - arbiter->expected;
+    notice(arbiter);
+    arbiter_flush(arbiter);
+    arbiter->sink.gap(arbiter->sink.context, arbiter->expected, lost, ts_recv);
+    forget(arbiter, arbiter->expected, lost);
+    arbiter->ledger.lost += lost;
+    arbiter->ledger.gaps_declared++;
+    ADD(arbiter, messages_lost, lost);
+    ADD(arbiter, gaps_declared, 1);
+    arbiter->expected = end;
+    arbiter->gap_open = false;
+    drain(arbiter);
+    notice(arbiter);
+}
+
+static bool was_lost(const struct arbiter *arbiter, uint64_t sequence)
+{
+    if (sequence < arbiter->ledger.first)
+        return true;
+    for (unsigned i = 0; i < GAPS_REMEMBERED; i++)
+        if (sequence - arbiter->gaps[i].first < arbiter->gaps[i].count)
+            return true;
+    return false;
+}
+
+/* Two copies of a message differ: the first stays, and who reads it is told. */
+static void mismatch(struct arbiter *arbiter, uint64_t sequence, uint64_t ts_recv)
+{
+    ADD(arbiter, ab_mismatch, 1);
+    arbiter->ledger.mismatched++;
+    arbiter_flush(arbiter);
+    arbiter->sink.gap(arbiter->sink.context, sequence, 0, ts_recv);
+}
+
+/* A message below `expected`: a copy, or one that came after its gap was declared. */
+static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    const struct past *past = recall(arbiter, sequence);
+    if (past == NULL && was_lost(arbiter, sequence)) {
+        arbiter->ledger.late++;
+        return;
+    }
+    arbiter->ledger.duplicate++;
+    if (past == NULL || !arbiter->config.compare || ((past->crc ^ crc32c(data, len)) & ~3u) == 0)
+        return;
+    mismatch(arbiter, sequence, ts_recv);
+}
+
+/* A copy of a message that waits for its turn. */
+static void again(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data, uint32_t len, uint64_t ts_recv)
+{
+    const struct held *held = hold_get(&arbiter->hold, sequence);
+    arbiter->ledger.duplicate++;
+    if (arbiter->config.compare && (held->len != len || memcmp(hold_bytes(&arbiter->hold, held), data, len) != 0))
+        mismatch(arbiter, sequence, ts_recv);
+}
+
+static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                  uint64_t ts_recv);
+
+static void one(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                uint64_t ts_recv)
+{
+    if (sequence < arbiter->expected) {
+        old(arbiter, sequence, data, len, ts_recv);
+        return;
+    }
+    if (sequence > arbiter->expected) {
+        early(arbiter, line, sequence, data, len, ts_recv);
+        return;
+    }
+    first_copies(arbiter, line, sequence, 1);
+    deliver(arbiter, line, data, len, ts_recv);
+    if (arbiter->gap_open)
+        settle(arbiter);
+}
+
+/* Holds a message. What the batch still points to in the hold must be passed on before. */
+static int put(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+               uint64_t ts_recv)
+{
+    if (arbiter->borrowed)
+        arbiter_flush(arbiter);
+    return hold_put(&arbiter->hold, arbiter->expected, sequence, data, len, ts_recv, arbiter->now_us, line);
+}
+
+static void early(struct arbiter *arbiter, unsigned line, uint64_t sequence, const uint8_t *data, uint32_t len,
+                  uint64_t ts_recv)
+{
+    int rc;
+    while ((rc = put(arbiter, line, sequence, data, len, ts_recv)) == -ENOSPC) {
+        if (arbiter->highest < sequence)    /* the window is full: its oldest hole is given up */
+            arbiter->highest = sequence;
+        declare(arbiter, sequence, ts_recv);
+        if (sequence <= arbiter->expected) {
+            one(arbiter, line, sequence, data, len, ts_recv);
+            return;
+        }
+    }
+    if (rc == -EEXIST) {
+        again(arbiter, sequence, data, len, ts_recv);
+        return;
+    }
+    first_copies(arbiter, line, sequence, 1);
+    if (arbiter->highest <= sequence)
+        arbiter->highest = sequence + 1;
+    notice(arbiter);
+}
+
+/* A place in a span: block `i`, at byte `at`. */
+struct block { unsigned i; uint32_t at; };
+
+static inline const uint8_t *next_block(const struct span *span, struct block *block, int64_t len)
+{
+    const uint8_t *data = span->blocks + block->at + 2;
+    block->at += 2 + (uint32_t)len;
+    block->i++;
+    return data;
+}
+
+static bool comparable(const struct arbiter *arbiter, const struct span *span)
+{
+    return arbiter->config.compare && arbiter->history != NULL && span->count > 1;
+}
+
+/* Nearly every span of the line that is ahead: it begins at what is expected and no gap is
+ * open, and nothing in it can change that. */
+static struct block deliver_run(struct arbiter *arbiter, unsigned line, const struct span *span, struct block block,
+                                uint64_t ts_recv)
+{
+    uint64_t first = arbiter->expected;
+    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;)
+        place(arbiter, line, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    uint64_t count = arbiter->expected - first;
+    arbiter->lines[line].wins += count;
+    arbiter->ledger.delivered += count;
+    first_copies(arbiter, line, first, count);
+    if (comparable(arbiter, span) && count == span->count && block.at == span->len)
+        arbiter->wholes[first & (WHOLES - 1)] = (struct whole){ first, span->len, span_crc(span) };
+    return block;
+}
+
+/* Lines that cut their packets alike need not compare message by message. */
+static bool is_copy(const struct arbiter *arbiter, const struct span *span)
+{
+    const struct whole *whole = &arbiter->wholes[span->sequence & (WHOLES - 1)];
+    return comparable(arbiter, span) && whole->sequence == span->sequence && whole->len == span->len
+        && whole->crc == span_crc(span);
+}
+
+/* And of the line that is behind: copies. */
+static struct block copies_run(struct arbiter *arbiter, const struct span *span, struct block block, uint64_t ts_recv)
+{
+    if (block.i == 0 && is_copy(arbiter, span)) {
+        arbiter->ledger.duplicate += span->count;
+        return (struct block){ span->count, span->len };
+    }
+    uint64_t end = arbiter->expected - span->sequence;
+    unsigned count = end < span->count ? (unsigned)end : span->count;
+    for (int64_t len; block.i < count && (len = block_len(span, block.at)) >= 0;) {
+        uint64_t sequence = span->sequence + block.i;
+        old(arbiter, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    }
+    return block;
+}
+
+/* Hands every whole message on; returns how many there were, and their bytes in *used. */
+static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *span, uint64_t ts_recv,
+                     uint32_t *used)
+{
+    struct block block = { 0, 0 };
+    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;) {
+        uint64_t sequence = span->sequence + block.i;
+        if (sequence < arbiter->expected)
+            block = copies_run(arbiter, span, block, ts_recv);
+        else if (sequence == arbiter->expected && !arbiter->gap_open)
+            block = deliver_run(arbiter, line, span, block, ts_recv);
+        else
+            one(arbiter, line, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    }
+    unsigned i = block.i;
+    uint32_t at = block.at;
+    if (i < span->count) {
+        ADD(arbiter, block_cut, 1);
+        arbiter->ledger.cut += span->count - i;
+        /* The others exist, unless there are more of them than one packet is believed. */
+        uint64_t end = span->sequence + span->count;
+        if (end > arbiter->highest && end - arbiter->expected <= arbiter->config.window)
+            arbiter->highest = end;
+    } else if (at < span->len || (span->flags & SPAN_TRAILING)) {
+        ADD(arbiter, session_trailing, 1);
+    }
+    *used = at;
+    return i;
+}
+
+/* Is this span's place in the sequence to be believed? */
+static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span)
+{
+    uint64_t window = arbiter->config.window, sequence = span->sequence;
+    uint64_t known = arbiter->highest > arbiter->expected ? arbiter->highest : arbiter->expected;
+    if (sequence < known || sequence - known < window) {
+        if (arbiter->suspect.line == line)
+            arbiter->suspect.active = false;
+        return true;
+    }
+    bool near = arbiter->suspect.active && sequence + window >= arbiter->suspect.first
+        && sequence <= arbiter->suspect.next + window;
+    if (near && (line != arbiter->suspect.line
+                 || arbiter->now_us >= arbiter->suspect.since_us + arbiter->config.gap_timeout_us)) {
+        arbiter->suspect.active = false;
+        return true;
+    }
+    if (!near) {
+        arbiter->suspect.first = sequence;
+        arbiter->suspect.line = line;
+        arbiter->suspect.since_us = arbiter->now_us;
+        arbiter->suspect.active = true;
+    }
+    arbiter->suspect.next = sequence + span->count;
+    return false;
+}
+
+int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span *span, uint64_t ts_recv,
+                 uint64_t now)
+{
+    if (now / 1000 > arbiter->now_us)
+        arbiter->now_us = now / 1000;
+    if (span->sequence == 0 || span->sequence + span->count < span->sequence)
+        return COUNT_drop_sequence;
+    arbiter->ledger.received += span->count;
+    arbiter->ledger.ts_last = ts_recv;
+    if (!trusted(arbiter, line_index, span)) {
+        arbiter->ledger.untrusted += span->count;
+        return COUNT_drop_untrusted_jump;
+    }
+    struct line *line = &arbiter->lines[line_index];
+    arbiter_note_line(arbiter, line_index, span, ts_recv);
+    arbiter_note_lead(arbiter, line_index, span->sequence, ts_recv);
+    uint32_t used;
+    uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv, &used);
+    if (end >= line->next) {
+        line->next = end;
+        line->next_offset = span->offset + used;
+    }
+    if (span->count == 0 && span->sequence > arbiter->highest)
+        arbiter->highest = span->sequence;
+    notice(arbiter);
+    return 0;
+}
+
+void arbiter_clock(struct arbiter *arbiter, uint64_t now)
+{
+    if (now / 1000 > arbiter->now_us)
+        arbiter->now_us = now / 1000;
+    while (arbiter->now_us >= arbiter_deadline_us(arbiter))
+        declare(arbiter, UINT64_MAX, now);
+}
+
+void arbiter_finish(struct arbiter *arbiter, uint64_t ts_recv)
+{
+    while (arbiter->highest > arbiter->expected)
+        declare(arbiter, UINT64_MAX, ts_recv);
+    arbiter_flush(arbiter);
+}
+

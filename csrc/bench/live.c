@@ -1,0 +1,122 @@
+#include "bench/live.h"
+#include "base/clock.h"
+#include "counter_id.h"
+#include "dpdk/port.h"
+#include <stddef.h>
+
+enum { CHUNK = 32 };
+
+/* ---- receiving ---- */
+
+static uint64_t offer(struct source *out, const struct packet *frames, uint64_t count)
+{
+    struct outgoing batch[CHUNK];
+    int n = count < CHUNK ? (int)count : CHUNK;
+    for (int i = 0; i < n; i++)
+        batch[i] = (struct outgoing){ .data = frames[i].data, .len = frames[i].caplen };
+    int rc = out->send(out, batch, n);
+    return rc > 0 ? (uint64_t)rc : 0;
+}
+
+static uint64_t handled(const struct engine *engine)
+{
+    return engine_counters(engine)->value[COUNT_frames_received];
+}
+
+static int poll_once(struct bench_receive *r)
+{
+    struct packet packets[BURST_MAX];
+    if (r->what == BENCH_DRIVER)
+        return port_poll(r->source, r->burst);
+    if (r->what == BENCH_SOURCE)
+        return r->source->burst(r->source, packets, r->burst);
+    uint64_t before = handled(r->engine);
+    int rc = engine_step(r->engine);
+    return rc < 0 ? rc : (int)(handled(r->engine) - before);
+}
+
+int bench_receive(struct bench_receive *r)
+{
+    uint64_t sent = 0, last = ticks_now();
+    int n = 0, before;
+    r->packets = r->polls = r->ticks = 0;
+    while (r->packets < r->wanted) {
+        if (r->looped != NULL)
+            sent += offer(r->looped, r->frames + sent, r->wanted - sent);
+        before = n;
+        uint64_t begun = ticks_now();
+        n = poll_once(r);
+        uint64_t now = ticks_now();
+        if (n < 0)
+            return n;
+        if (n > 0 || (before > 0 && r->what != BENCH_DRIVER))
+            r->ticks += now - begun;
+        r->packets += (uint64_t)n;
+        r->polls += n > 0;
+        if (n > 0)
+            last = now;
+        else if (ticks_ns(now - last) > r->idle_ns)
+            break;
+    }
+    return 0;
+}
+
+/* No time stamp of single polls: that takes as long as an empty poll. */
+uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty)
+{
+    uint64_t begun = ticks_now(), none = 0;
+    for (uint64_t i = 0; i < polls; i++)
+        none += port_poll(source, BURST_MAX) == 0;
+    *empty = none;
+    return ticks_now() - begun;
+}
+
+/* ---- sending ---- */
+
+static uint64_t send_burst(struct source *out, const struct packet *frames, uint64_t count, uint64_t give_up_ns)
+{
+    uint64_t sent = 0;
+    for (uint64_t last = ticks_now(); sent < count && ticks_ns(ticks_now() - last) < give_up_ns;) {
+        uint64_t n = offer(out, frames + sent, count - sent);
+        sent += n;
+        if (n > 0)
+            last = ticks_now();
+    }
+    return sent;
+}
+
+uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,
+                    uint64_t every_ns, uint64_t give_up_ns)
+{
+    uint64_t sent = 0;
+    while (sent < count) {
+        uint64_t begun = ticks_now(), some = count - sent < burst ? count - sent : burst;
+        uint64_t n = send_burst(out, frames + sent, some, give_up_ns);
+        sent += n;
+        if (n < some)
+            break;
+        while (ticks_ns(ticks_now() - begun) < every_ns) {}
+    }
+    return sent;
+}
+
+/* ---- orders ---- */
+
+uint64_t bench_orders(struct bench_orders *work, const struct event *orders, uint64_t count)
+{
+    uint8_t bytes[BENCH_ORDERS_MAX][ENCODE_LEN];
+    struct packet frames[BENCH_ORDERS_MAX];
+    uint64_t encoded = 0, begun = ticks_now();
+    for (uint64_t i = 0; i < count && i < BENCH_ORDERS_MAX; i++) {
+        frames[encoded] = (struct packet){ .data = bytes[encoded], .caplen = ENCODE_LEN };
+        if (encode_order(work->encoder, &orders[i], bytes[encoded]) == 0)
+            encoded++;
+        else
+            work->refused++;
+    }
+    uint64_t ready = ticks_now(), sent = send_burst(work->out, frames, encoded, work->give_up_ns);
+    work->encode_ns = ticks_ns(ready - begun);
+    work->send_ns = ticks_ns(ticks_now() - ready);
+    work->unsent += encoded - sent;
+    return sent;
+}

@@ -1,0 +1,53 @@
+#pragma once
+#include "book/book.h"
+#include "count.h"
+#include "ring/ring.h"
+#include "session/session.h"
+
+/* From venue messages to events: the meaning of a protocol. */
+
+struct sample {             /* ticks spent within one step, where it is looked at closely */
+    uint64_t book, changes;
+    uint64_t ring, records;
+};
+
+struct decoder {            /* what a protocol's decode function works on, one per feed */
+    struct counters *counters;
+    struct books *books;
+    struct ring *out;       /* NULL: nobody listens */
+    void *own;              /* the protocol's state: symbol table and such */
+    uint64_t midnight_ns;   /* of the session's day at the venue, ns since the Unix epoch */
+    uint64_t unreported;    /* records lost since the last one that fitted */
+    uint32_t feed;          /* upper half of instrument_id */
+    uint32_t gaps;          /* declared this session: books with an older epoch are suspect */
+    struct sample *sample;  /* NULL: not looked at closely now */
+    uint64_t by_type[256];  /* decoded messages by the venue's type byte */
+};
+
+struct message_type {       /* a row of a protocol's table */
+    uint8_t type;           /* first byte of the message */
+    uint8_t pad;
+    uint16_t length;        /* in the specification */
+    uint32_t pad2;
+    const char *name;       /* of the message, and of its struct behind the protocol's prefix */
+};
+
+enum session_kind { SESSION_MOLDUDP64 = 1, SESSION_IEXTP = 2 };
+
+struct protocol {           /* a row of decode.c */
+    const char *name;       /* "itch50" */
+    const char *prefix;     /* of its structs: "iex" in struct iex_trade_report */
+    int32_t session;        /* enum session_kind */
+    uint32_t iextp;         /* enum iextp_protocol, or 0 */
+    const struct message_type *types;
+    uint32_t types_count;
+    uint32_t pad;
+    int (*open)(struct decoder *decoder);       /* takes `own`; 0 or negative errno */
+    void (*close)(struct decoder *decoder);
+    void (*reset)(struct decoder *decoder);     /* a session begins */
+    void (*decode)(struct decoder *decoder, const struct message *messages, unsigned count);
+};
+
+int protocol_count(void);
+const struct protocol *protocol_at(int index);      /* NULL when out of range */
+const struct protocol *protocol_find(const char *name);

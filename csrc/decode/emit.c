@@ -1,0 +1,124 @@
+#include "decode/emit.h"
+#include "decode/sample.h"
+
+static uint32_t best(const struct books *books, const struct book_side *side, int64_t *price)
+{
+    if (side->count == 0) {
+        *price = UNDEF_PRICE;
+        return 0;
+    }
+    const struct level *level = &books_levels(books)[side->at + side->count - 1];
+    *price = level->price;
+    return level->size < UNDEF_SIZE ? (uint32_t)level->size : UNDEF_SIZE;
+}
+
+/* Brings the announced top of one side up to date; was it another? */
+static int moved(const struct books *books, struct book *book, int ask)
+{
+    int64_t price, *was = ask ? &book->ask : &book->bid;
+    uint32_t size = best(books, &book->side[ask], &price), *size_was = ask ? &book->ask_size : &book->bid_size;
+    if (*was == price && *size_was == size)
+        return 0;
+    *was = price;
+    *size_was = size;
+    return 1;
+}
+
+static int moved_at_all(const struct books *books, struct book *book)
+{
+    return moved(books, book, 0) | moved(books, book, 1);
+}
+
+static uint16_t crossed(const struct book *book)
+{
+    return book->bid_size && book->ask_size && book->bid >= book->ask ? FLAG_CROSSED : 0;
+}
+
+/* A refused EVENT_LOST stands in for the record that follows it, so the ring's own count of
+ * refused records stays equal to events_lost. */
+static int put(struct decoder *decoder, const struct event *event)
+{
+    if (decoder->unreported) {
+        struct event lost = {
+            .ts_recv = event->ts_recv, .ts_event = event->ts_event, .sequence = event->sequence,
+            .instrument_id = decoder->feed << 16, .kind = EVENT_LOST,
+            .price = UNDEF_PRICE, .order_id = decoder->unreported, .size = UNDEF_SIZE,
+        };
+        if (ring_put(decoder->out, &lost))
+            return -1;
+        decoder->unreported = 0;
+        COUNT(decoder->counters, events_written);
+    }
+    return ring_put(decoder->out, event);
+}
+
+void emit(struct decoder *decoder, struct event *event)
+{
+    if (!decoder->out)
+        return;
+    event->instrument_id |= decoder->feed << 16;
+    uint64_t begun = sample_begin(decoder);
+    int rc = put(decoder, event);
+    sample_ring(decoder, begun);
+    if (rc == 0) {
+        COUNT(decoder->counters, events_written);
+    } else {
+        decoder->unreported++;
+        COUNT(decoder->counters, events_lost);
+    }
+}
+
+static void announce(struct decoder *decoder, const struct book *book, const struct event *cause)
+{
+    uint16_t cross = crossed(book);
+    struct event quote = {
+        .ts_recv = cause->ts_recv, .ts_event = cause->ts_event, .sequence = cause->sequence,
+        .instrument_id = cause->instrument_id, .kind = EVENT_QUOTE,
+        .flags = FLAG_LAST | cross | book_flags(decoder, book),
+        .bid = book->bid, .ask = book->ask, .bid_size = book->bid_size, .ask_size = book->ask_size,
+    };
+    if (cross)
+        COUNT(decoder->counters, book_crossed);
+    emit(decoder, &quote);
+}
+
+void emit_top(struct decoder *decoder, struct book *book, const struct event *cause)
+{
+    moved_at_all(decoder->books, book);
+    announce(decoder, book, cause);
+}
+
+void emit_quote(struct decoder *decoder, struct book *book, const struct event *cause)
+{
+    if (moved_at_all(decoder->books, book))
+        announce(decoder, book, cause);
+}
+
+static void change(struct decoder *decoder, const struct book *book, struct event *event, int quoted)
+{
+    event->flags |= book_flags(decoder, book) | crossed(book);
+    if (quoted)
+        event->flags &= (uint16_t)~FLAG_LAST;
+    emit(decoder, event);
+    if (quoted)
+        announce(decoder, book, event);
+}
+
+void emit_change(struct decoder *decoder, struct book *book, struct event *event)
+{
+    change(decoder, book, event, moved_at_all(decoder->books, book));
+}
+
+/* Is this price worse than the announced best of its side? */
+static int behind(const struct book *book, int ask, int64_t price)
+{
+    return ask ? price > book->ask : book->bid != UNDEF_PRICE && price < book->bid;
+}
+
+void emit_order(struct decoder *decoder, struct book *book, struct event *event, int64_t price)
+{
+    const int ask = event->side == SIDE_ASK;
+    int quoted = event->side == SIDE_NONE ? moved_at_all(decoder->books, book)
+                                          : !behind(book, ask, price) && moved(decoder->books, book, ask);
+    change(decoder, book, event, quoted);
+}

@@ -1,8 +1,0 @@
-#include "source.h"
-#include <stddef.h>
-
-void source_close(struct source *source)
-{
-    if (source != NULL)
-        source->close(source);
-}

@@ -1,0 +1,73 @@
+#pragma once
+#include "book/book.h"
+#include "event.h"
+
+/* Pre-trade risk: one pass of integer checks per order; the only way to a gateway.
+ * Python sets the limits; the checks, in order, are the rows of risk.c. */
+
+enum reject {               /* stable: written to journals and told to users */
+    REJECT_NONE = 0,
+    REJECT_KILL_SWITCH = 1,
+    REJECT_INSTRUMENT_UNKNOWN = 2,      /* outside the table, or no limits set for it */
+    REJECT_INSTRUMENT_HALTED = 3,
+    REJECT_BOOK_SUSPECT = 4,            /* the book may be wrong */
+    REJECT_SIDE = 5,                    /* neither bid nor ask */
+    REJECT_SIZE_ZERO = 6,
+    REJECT_SIZE_MAX = 7,
+    REJECT_PRICE = 8,                   /* not positive, or undefined */
+    REJECT_VALUE_MAX = 9,               /* price x size */
+    REJECT_PRICE_COLLAR = 10,           /* too far through the book, or no book to compare with */
+    REJECT_POSITION_MAX = 11,           /* position + working + this order, per side */
+    REJECT_GROSS_MAX = 12,              /* sum over instruments of exposure value */
+    REJECT_RATE_MAX = 13,               /* orders within the window */
+    REJECT_DUPLICATE = 14,              /* order id already used */
+    REJECT_VENUE = 15,                  /* the venue refused it */
+    REJECT_TOO_MANY_OPEN = 16,          /* working orders, all instruments */
+    REJECT_UNKNOWN_ORDER = 17,          /* cancel of an order that is not working */
+    REJECT_END = 18,
+};
+
+struct limits {             /* one instrument; 0 = no order passes, INT64_MAX = no limit */
+    int64_t order_size_max;         /* shares */
+    int64_t order_value_max;        /* currency, 1e-9 */
+    int64_t price_collar_bps;       /* through the opposite best price, else the own one */
+    int64_t position_max;           /* shares, long or short, working orders counted */
+};
+struct account_limits {     /* all instruments */
+    int64_t gross_value_max;        /* currency, 1e-9: sum of |position| + working, at order price */
+    int64_t rate_max;               /* orders per rate_window_ns of the record clock */
+    int64_t rate_window_ns;
+    int64_t open_max;               /* working orders */
+    int64_t kill;                   /* != 0: only cancels pass */
+};
+
+const char *reject_name(int reject);    /* NULL when out of range */
+const char *reject_doc(int reject);
+
+struct risk_stats {
+    uint64_t passed, cancels, rejected[32];
+    uint64_t reports;               /* execution reports applied */
+    uint64_t reports_unknown;       /* of an order id that is not known: not applied */
+    uint64_t reports_duplicate;     /* not newer than the order's last one: not applied */
+    uint64_t reports_beyond;        /* applied fills of more than was open: the venue's word counts */
+};
+
+struct risk;
+/* feeds: instrument ids go up to feeds << 16. orders_max: order ids known at once. */
+int risk_create(uint32_t feeds, uint32_t orders_max, struct risk **risk);
+void risk_destroy(struct risk *risk);
+struct limits *risk_limits(struct risk *risk);              /* feeds << 16 rows, zero at first */
+struct account_limits *risk_account(struct risk *risk);     /* all zero at first: nothing passes */
+int64_t *risk_positions(struct risk *risk);                 /* shares, feeds << 16 rows */
+/* The books that collar, halt and suspect checks look at; `gaps` is the feed's gap count. */
+void risk_books(struct risk *risk, uint32_t feed, const struct book *books, const uint32_t *gaps);
+/* REJECT_NONE and the order is counted as working, or why not. Cancels pass when known. */
+int risk_check(struct risk *risk, const struct event *order, uint64_t now);
+/* Checks `count` orders in order: those approved are copied to `approved` (their number is
+ * returned), the others become EVENT_REJECT or EVENT_CANCEL_REJECT records in `rejects`. */
+uint64_t risk_pass(struct risk *risk, const struct event *orders, uint64_t count, uint64_t now,
+                   struct event *approved, struct event *rejects, uint64_t *reject_count);
+/* Execution reports move working orders to positions; applied once per report: of one order,
+ * `sequence` must rise (0: not numbered). Rejects that risk_pass() itself made are ignored. */
+void risk_report(struct risk *risk, const struct event *reports, uint64_t count);
+const struct risk_stats *risk_stats(const struct risk *risk);
