@@ -93,7 +93,7 @@ def pydpdk_feeder(pydpdk_wire: Wire) -> Callable[..., Ledger]:
 def pydpdk_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A capture of a small market session without faults: 20,000 ITCH 5.0 messages of 20
     instruments over MoldUDP64 on lines A and B, the same in every run."""
-    from pydpdk.gen import generate
+    from pydpdk.synth.gen import generate
 
     path = tmp_path_factory.mktemp("pydpdk") / "session.pcap"
     generate(path, messages=MESSAGES, instruments=INSTRUMENTS)

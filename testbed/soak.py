@@ -28,7 +28,7 @@ from pathlib import Path
 from struct import pack, pack_into, unpack, unpack_from
 from typing import Any
 
-from pydpdk import rundir
+from pydpdk.process import rundir
 from testbed.datagrams import MOLDUDP64
 from testbed.feeder import Feeder, Ledger
 from testbed.net import Namespace, Wire

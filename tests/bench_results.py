@@ -12,7 +12,7 @@ import numpy as np
 
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.run import SCHEMA
-from pydpdk.hist import Hist
+from pydpdk.core.hist import Hist
 from tests.command import ROOT
 
 VALIDATOR = jsonschema.Draft202012Validator(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydpdk._core import ffi
-from pydpdk.source import open_source
+from pydpdk.source.source import open_source
 from tests.conftest import missing
 
 

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from pydpdk import counters
 from pydpdk._core import ffi, lib
+from pydpdk.core import counters
+from pydpdk.core.event import join
+from pydpdk.core.ring import EVENT, Reader, Ring
 from pydpdk.errors import check
-from pydpdk.record import join
-from pydpdk.ring import EVENT, Reader, Ring
 
 MIDNIGHT = 1_700_000_000 * 10**9
 SLOTS = 4096

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pydpdk.hostinfo import ClockState
-from pydpdk.hoststep import System
+from pydpdk.host.info import ClockState
+from pydpdk.host.step import System
 
 PCI = "/sys/bus/pci/devices"
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"

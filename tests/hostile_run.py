@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.counters import nonzero
-from pydpdk.engine import END, Engine
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.layout import dtype
-from pydpdk.replay import Lockstep
-from pydpdk.source import open_source
+from pydpdk.core.counters import nonzero
+from pydpdk.core.layout import dtype
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
 from testbed.hostile import Vector, vectors
 from testbed.hostile.vector import LINES
 from tests.naive_book import ASK, BID, NaiveBooks

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.lines import LINE_A
-from pydpdk.market import Market, midnight_ns
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.synth.market import Market, midnight_ns
+from pydpdk.synth.two_lines import LINE_A
+from pydpdk.tape.pcapfile import CaptureWriter
 from testbed import plan as planned
 from testbed.datagrams import Rows, split
 from testbed.feeder import Feeder, Ledger

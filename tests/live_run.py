@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from pydpdk import rundir
-from pydpdk.lines import LINE_A, LINE_B
+from pydpdk.process import rundir
+from pydpdk.synth.two_lines import LINE_A, LINE_B
 
 LINES = [f"{line.group}:{line.port}" for line in (LINE_A, LINE_B)]
 READY_S, END_S = 60.0, 60.0

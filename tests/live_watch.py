@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk import rundir
-from pydpdk.gen import generate
-from pydpdk.record import Events
-from pydpdk.ring import Reader
+from pydpdk.core.event import Events
+from pydpdk.core.ring import Reader
+from pydpdk.process import rundir
+from pydpdk.synth.gen import generate
 from tests.command import ROOT
 from tests.live_run import LiveRun
 

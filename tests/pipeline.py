@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk.desk import Trading
-from pydpdk.engine import END, Engine
-from pydpdk.feed import Feed
-from pydpdk.limits import RiskConfig
-from pydpdk.replay import Lockstep
-from pydpdk.risk import Risk
-from pydpdk.source import open_source
-from pydpdk.stage import EVENT, Stage
-from pydpdk.survey import resolve, survey
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Feed
+from pydpdk.engine.survey import resolve, survey
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
+from pydpdk.stage.stage import EVENT, Stage
+from pydpdk.trade.desk import Trading
+from pydpdk.trade.limits import RiskConfig
+from pydpdk.trade.risk import Risk
 
 SMALL = {"orders_max": 1 << 17, "levels_max": 1 << 18}
 """Options of a Feed: books that fit a test, made faster than those of a whole market."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk.feed import Feed
-from pydpdk.stage import BID, EVENT, KINDS, UNDEF_PRICE, Event, Events, Orders, Quote, Stage
+from pydpdk.engine.feed import Feed
+from pydpdk.stage.stage import BID, EVENT, KINDS, UNDEF_PRICE, Event, Events, Orders, Quote, Stage
 from tests.pipeline import SMALL, Outcome, replay
 
 TICK = 10_000_000

@@ -17,10 +17,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PRELUDE = """
 import json, os, socket, sys, time
-from pydpdk import eal
+from pydpdk.source import eal
 from pydpdk._core import ffi, lib
 from pydpdk.errors import *
-from pydpdk.source import open_source
+from pydpdk.source.source import open_source
 from tests.port_child import read, say
 """
 

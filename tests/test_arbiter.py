@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydpdk import counters
 from pydpdk._core import ffi, lib
+from pydpdk.core import counters
 
 US = 1000
 

@@ -18,7 +18,7 @@ from pydpdk.bench import data, echo, host, meters, peers, rings, run
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.cli import cli
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hostinfo import Host
+from pydpdk.host.info import Host
 from tests.bench_results import VALIDATOR
 
 ROUNDS = 2

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk import eal
 from pydpdk.bench import burst, data, load, readers, schedule, soak, trade
 from pydpdk.bench.load import Trial
 from pydpdk.bench.search import Search
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
-from pydpdk.hist import Hist
+from pydpdk.source import eal
 from testbed.net import missing
 
 needs_two_cores = pytest.mark.skipif(

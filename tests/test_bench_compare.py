@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pydpdk import hlog
 from pydpdk.bench import compare, output, run, schedule, warn
 from pydpdk.bench.compare import Gate
+from pydpdk.core import hlog
+from pydpdk.core.hist import Hist
 from pydpdk.errors import UsageError
-from pydpdk.hist import Hist
 from tests.bench_results import VALIDATOR, case, noisy, result, tailed
 from tests.command import call, refused
 

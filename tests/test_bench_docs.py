@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import _core, eal
+from pydpdk import _core
 from pydpdk.bench import data, latency, selftest
 from pydpdk.bench.run import CASES
 from pydpdk.cli.bench import command as cli_bench
+from pydpdk.source import eal
 from testbed.net import missing
 from tests.command import ROOT, call
 from tests.test_docs import blocks, ours

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import eal
 from pydpdk._core import ffi, lib
 from pydpdk.bench import data, host, limits
 from pydpdk.bench.agents import Wires, Worker
 from pydpdk.bench.books import Lines
+from pydpdk.source import eal
 
 CORES = sorted(os.sched_getaffinity(0))
 EVERYWHERE = [

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pydpdk import eal
 from pydpdk._core import lib
 from pydpdk.bench import agents, data, latency, receive
 from pydpdk.bench.agents import Testpmd, Wires, Worker
 from pydpdk.bench.measure import Case, Series
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
-from pydpdk.hist import Hist
+from pydpdk.source import eal
 from testbed.net import missing
 from tests.port_child import ROOT
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk import eal
 from pydpdk.bench import data, load, schedule
 from pydpdk.bench.load import Line, Lines, Trial
 from pydpdk.bench.reading import Tally
 from pydpdk.bench.search import Edge, Search
+from pydpdk.core.hist import HIGHEST, Hist
 from pydpdk.errors import HostError
-from pydpdk.hist import HIGHEST, Hist
+from pydpdk.source import eal
 from testbed.net import missing
 
 needs_two_cores = pytest.mark.skipif(

@@ -15,8 +15,8 @@ import pytest
 
 from pydpdk.bench import compare, listing, output, plot, report
 from pydpdk.bench.run import CASES, SCHEMA
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hist import Hist
 from tests.bench_results import case, noisy, result, tailed
 from tests.command import call, refused, well
 

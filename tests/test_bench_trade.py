@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import eal
 from pydpdk.bench import data, schedule, trade
 from pydpdk.bench.latency import WARM, Hists, cores_of
 from pydpdk.errors import HostError
+from pydpdk.source import eal
 from testbed.net import missing
 
 needs_two_cores = pytest.mark.skipif(

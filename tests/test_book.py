@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
-from pydpdk.book import ASK, BID, Books, Queue, Top
+from pydpdk.core.books import ASK, BID, Books, Queue, Top
+from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.errors import CoreError, UsageError
-from pydpdk.layout import UNDEF_PRICE
 from tests.naive_book import NaiveBooks
 
 HERE = Path(__file__).parent

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pydpdk._core")
-from pydpdk.engine import Engine
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.ring import Reader
-from pydpdk.source import open_source
+from pydpdk.core.ring import Reader
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.source.source import open_source
 from testbed.frames import itch_add
 from testbed.hostile import iextp
 from testbed.hostile.vector import GROUP_IEX, LINES, PORT_IEX, Frame, iex, line_a, pcap

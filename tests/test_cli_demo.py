@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pydpdk._core import ffi, lib
-from pydpdk.engine import TIMES
-from pydpdk.hist import POINTS
+from pydpdk.core.hist import POINTS
+from pydpdk.engine.engine import TIMES
 from tests.command import call, refused, spawn, well
 from tests.recount import books, delivered, packets
 

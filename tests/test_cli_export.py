@@ -10,16 +10,16 @@ import sys
 import numpy as np
 import pytest
 
-from pydpdk import export as exporting
-from pydpdk import layout
 from pydpdk._core import lib
-from pydpdk.engine import Engine
+from pydpdk.core import layout
+from pydpdk.core.event import EVENT
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError
-from pydpdk.feed import Feed
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.record import EVENT
-from pydpdk.source import open_source
+from pydpdk.lockstep import export as exporting
+from pydpdk.source.source import open_source
+from pydpdk.synth.two_lines import LINE_A, LINE_B
+from pydpdk.tape.pcapfile import CaptureWriter
 from testbed.frames import GROUP, datagram, iextp, itch_add, itch_system, mold
 from tests import iex_spec, itch50_spec
 from tests.command import ROOT, call, refused, start, well

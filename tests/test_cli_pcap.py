@@ -7,7 +7,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.tape.pcapfile import CaptureWriter
 from tests.command import call, well
 from tests.itch50_spec import add, pack
 from tests.recount import gaps, packets

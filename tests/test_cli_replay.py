@@ -182,7 +182,7 @@ def test_speed_keeps_the_pace_of_the_capture(clean):
 MARK = """
 from pathlib import Path
 from time import monotonic, sleep
-from pydpdk.stage import Stage
+from pydpdk.stage.stage import Stage
 
 class Mark(Stage):
     def __init__(self, path: str, seconds: float = 0.0):
@@ -237,8 +237,8 @@ def test_an_interrupt_prints_the_summary_so_far(running, number):
 def test_an_interrupt_in_the_middle_of_a_gap_closes_the_account(day):
     """Whatever is held or in a burst at that moment: nothing is unexplained."""
     from pydpdk.cli.common import open_sources, resolve_feeds
-    from pydpdk.engine import Engine
-    from pydpdk.replay import Lockstep
+    from pydpdk.engine.engine import Engine
+    from pydpdk.lockstep.lockstep import Lockstep
 
     for steps in range(20, 400, 38):
         left = iter(range(steps))
@@ -356,7 +356,7 @@ def test_a_source_that_does_not_exist():
 
 
 STRATEGIES = """
-from pydpdk.stage import Stage
+from pydpdk.stage.stage import Stage
 class Boom(Stage):
     def on_quote(self, quote, orders):
         raise ValueError("a quote too many")

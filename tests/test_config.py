@@ -16,11 +16,11 @@ from hypothesis import example as case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydpdk import config, config_file
-from pydpdk.config import Config, example, load
 from pydpdk.errors import Exit, UsageError
-from pydpdk.limits import CURRENCY
-from pydpdk.toml_lines import line_of, toml_lines
+from pydpdk.process import config, config_file
+from pydpdk.process.config import Config, example, load
+from pydpdk.process.toml_lines import line_of, toml_lines
+from pydpdk.trade.limits import CURRENCY
 
 ROOT = Path(__file__).parent.parent
 
@@ -271,7 +271,8 @@ def test_reading_starts_nothing(folder: Path) -> None:
     (folder / "apps" / "spread.py").write_text("raise SystemExit(9)\nclass Spread: ...\n")
     (folder / "run.toml").write_text(SMALL)
     program = (
-        "import sys; from pydpdk import config, eal; config.load(sys.argv[1]);"
+        "import sys; from pydpdk.process import config; "
+        "from pydpdk.source import eal; config.load(sys.argv[1]);"
         "assert eal.started() is None"
     )
     subprocess.run([sys.executable, "-c", program, folder / "run.toml"], check=True)

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from scapy.utils import RawPcapReader
 
-from pydpdk import eal
 from pydpdk._core import lib
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.gen import generate
-from pydpdk.limits import AccountLimits, RiskConfig
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.multicast import Framer
-from pydpdk.pcapfile import CaptureWriter, Format
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.source import eal
+from pydpdk.synth.gen import generate
+from pydpdk.synth.multicast import Framer
+from pydpdk.synth.two_lines import LINE_A, LINE_B
+from pydpdk.tape.pcapfile import CaptureWriter, Format
+from pydpdk.trade.limits import AccountLimits, RiskConfig
 from tests.conftest import ROOT, missing
 from tests.pipeline import SMALL, Outcome, found_feed, replay
 from tests.pipeline_child import PerBatch, PerEvent, digests

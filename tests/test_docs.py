@@ -11,16 +11,16 @@ from typing import NamedTuple
 import click
 import pytest
 
-from pydpdk import docs
+from docs import render
 from pydpdk._core import ffi, lib
 from pydpdk.cli import COMMANDS, cli
-from pydpdk.gen import feed, generate
-from pydpdk.hist import Hist
-from pydpdk.hlog import HistLog, Interval
-from pydpdk.lines import Faults
-from pydpdk.multicast import Channel
-from pydpdk.packetize import IexTp
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.core.hist import Hist
+from pydpdk.core.hlog import HistLog, Interval
+from pydpdk.synth.gen import feed, generate
+from pydpdk.synth.multicast import Channel
+from pydpdk.synth.packetize import IexTp
+from pydpdk.synth.two_lines import Faults
+from pydpdk.tape.pcapfile import CaptureWriter
 from tests import iex_spec
 from tests.command import ROOT, call, spawn
 from tests.recount import books, delivered
@@ -264,18 +264,18 @@ def test_python_compiles_and_its_strategies_trade(block, tmp_path, itch):
 # --- tables ---
 
 
-@pytest.mark.parametrize("name", docs.PAGES)
+@pytest.mark.parametrize("name", render.PAGES)
 def test_tables_are_those_of_the_core(name):
     text = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert docs.MARK in text
-    assert text == docs.page(name, text), "refresh it: python -m pydpdk.docs"
+    assert render.MARK in text
+    assert text == render.page(name, text), "refresh it: python docs/render.py"
 
 
 def test_pages_are_refreshed_in_place(tmp_path):
-    for name in docs.PAGES:
-        (tmp_path / name).write_text(f"# Head of {name}\n\n{docs.MARK}\n| old | table |\n")
-    docs.main(tmp_path)
-    for name, table in docs.PAGES.items():
+    for name in render.PAGES:
+        (tmp_path / name).write_text(f"# Head of {name}\n\n{render.MARK}\n| old | table |\n")
+    render.main(tmp_path)
+    for name, table in render.PAGES.items():
         text = (tmp_path / name).read_text()
         assert text.startswith(f"# Head of {name}\n")
         assert "| old |" not in text
@@ -283,7 +283,7 @@ def test_pages_are_refreshed_in_place(tmp_path):
 
 
 def test_every_counter_and_reject_has_its_line():
-    counters, rejects = (docs.PAGES[name]() for name in ("counters.md", "risk.md"))
+    counters, rejects = (render.PAGES[name]() for name in ("counters.md", "risk.md"))
     for i in range(lib.counter_count()):
         assert f"| `{ffi.string(lib.counter_name(i)).decode()}` | " in counters
     for code, name in ffi.typeof("enum reject").elements.items():

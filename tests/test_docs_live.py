@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pydpdk.gen import generate
+from pydpdk.synth.gen import generate
 from testbed import net
 from tests.command import MAIN, ROOT, Done
 from tests.live_run import LiveRun

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pydpdk import doctor, finding, nictraps, wirechecks
 from pydpdk._core import ffi
-from pydpdk.hostinfo import ClockState
-from pydpdk.nics import Nic
+from pydpdk.host import doctor, finding, traps, wirechecks
+from pydpdk.host.info import ClockState
+from pydpdk.host.nics import Nic
 from tests.command import call, well
 from tests.fakehost import CPU, POOL, FakeHost, ready
 from tests.port_child import run_child
@@ -248,22 +248,22 @@ def nic(**values) -> Nic:
     ],
 )
 def test_known_traps(device, says):
-    there = nictraps.traps(device)
+    there = traps.traps(device)
     assert bool(there) is (says is not None)
     if says:
         assert any(says in trap.what for trap in there)
-        assert all(trap.source and "{" not in nictraps.mend(trap, device) for trap in there)
+        assert all(trap.source and "{" not in traps.mend(trap, device) for trap in there)
 
 
 def test_every_trap_has_a_source():
-    assert all(trap.source and trap.what and trap.mend for trap in nictraps.TRAPS)
+    assert all(trap.source and trap.what and trap.mend for trap in traps.TRAPS)
 
 
 def test_a_veth_that_leaves_checksums_to_hardware_is_told_of():
     told = run_child(
         """
         import array, fcntl, socket, struct
-        from pydpdk.doctor import checks
+        from pydpdk.host.doctor import checks
         def off(name, command):  # struct ethtool_value
             value = array.array("B", struct.pack("II", command, 0))
             with socket.socket() as sock:

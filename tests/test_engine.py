@@ -8,15 +8,15 @@ import time
 import pytest
 
 from pydpdk._core import ffi, lib
-from pydpdk.engine import END, Engine
+from pydpdk.core.ring import Reader
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError
-from pydpdk.feed import Feed
-from pydpdk.gateway import join
-from pydpdk.gen import generate
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.replay import Lockstep
-from pydpdk.ring import Reader
-from pydpdk.source import open_source
+from pydpdk.gateway.gateway import join
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
+from pydpdk.synth.gen import generate
+from pydpdk.synth.two_lines import LINE_A, LINE_B
 
 LINES = ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
 FEED = Feed.parse(f"itch50@{LINES}", orders_max=1 << 16, levels_max=1 << 18)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pydpdk.engine.feed import Endpoint, Feed, midnight_ns
 from pydpdk.errors import UsageError
-from pydpdk.feed import Endpoint, Feed, midnight_ns
 
 NEW_YORK = ZoneInfo("America/New_York")
 ENDPOINTS = st.builds(

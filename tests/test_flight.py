@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from pydpdk._core import ffi, lib
+from pydpdk.engine.flight import Flight
 from pydpdk.errors import CoreError, PydpdkError
-from pydpdk.flight import Flight
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.tape.pcapfile import CaptureWriter
 from tests.captured import Frame, capinfos, frames_of
 from tests.conftest import missing
 
@@ -272,7 +272,9 @@ def build(where: Path, *flags: str) -> Path:
     if compiler is None:
         missing("gcc")
     sources = [ROOT / "tests" / "c" / "flight_stress.c"]
-    sources += [core / f"{noun}.c" for noun in ("tape/flight_file", "base/shm", "tape/pcapng_write")]
+    sources += [
+        core / f"{noun}.c" for noun in ("tape/flight_file", "base/shm", "tape/pcapng_write")
+    ]
     warnings = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
     command = [compiler, *warnings, *flags, f"-I{core}", *sources, "-o", program]
     built = subprocess.run(command, capture_output=True, text=True)

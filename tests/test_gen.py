@@ -15,12 +15,12 @@ from scapy.all import IP, UDP, Ether
 from scapy.utils import RawPcapNgReader, RawPcapReader
 
 from pydpdk.errors import UsageError
-from pydpdk.gen import feed, generate
-from pydpdk.lines import LINE_A, Faults, Line, LineTruth
-from pydpdk.market import Market, epoch_ns
-from pydpdk.multicast import Channel, Framer
-from pydpdk.packetize import END, IexTp, MoldUDP64, Packetizer
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.synth.gen import feed, generate
+from pydpdk.synth.market import Market, epoch_ns
+from pydpdk.synth.multicast import Channel, Framer
+from pydpdk.synth.packetize import END, IexTp, MoldUDP64, Packetizer
+from pydpdk.synth.two_lines import LINE_A, Faults, Line, LineTruth
+from pydpdk.tape.pcapfile import CaptureWriter
 
 SMALL = {"messages": 20_000, "instruments": 40}
 LINES = {"233.54.12.111": "A", "233.86.230.111": "B"}

@@ -14,11 +14,11 @@ from hdrh.log import HistogramLogReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk import hlog
 from pydpdk._core import lib
+from pydpdk.core import hlog
+from pydpdk.core.hist import LIMIT, POINTS, Hist
+from pydpdk.core.hlog import HistLog, Interval
 from pydpdk.errors import DataError, UsageError
-from pydpdk.hist import LIMIT, POINTS, Hist
-from pydpdk.hlog import HistLog, Interval
 
 VALUES = st.one_of(st.integers(0, 300), st.integers(0, LIMIT - 1))
 SAMPLES = st.lists(st.tuples(VALUES, st.integers(1, 50)), min_size=1, max_size=60)

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from pydpdk import hostapply
 from pydpdk.cli import host as cli
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hostplan import Plan, Wish, plan
-from pydpdk.hoststep import System
+from pydpdk.host import apply as hostapply
+from pydpdk.host.plan import Plan, Wish, plan
+from pydpdk.host.step import System
 from tests.command import call, refused, well
 from tests.fakehost import CPU, PCI, POOL, UNSAFE, bare
 

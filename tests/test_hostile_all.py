@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pydpdk._core")
-from pydpdk import counters
 from pydpdk._core import lib
-from pydpdk.account import unexplained
-from pydpdk.engine import END, Engine
-from pydpdk.ring import Reader
-from pydpdk.source import open_source
+from pydpdk.core import counters
+from pydpdk.core.ring import Reader
+from pydpdk.engine.engine import END, Engine
+from pydpdk.lockstep.account import unexplained
+from pydpdk.source.source import open_source
 from testbed.hostile import vectors, write_corpus
 from tests.hostile_run import EVENT, all_vectors, feed_of, levels, naive_books, write
 

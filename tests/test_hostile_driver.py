@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pydpdk._core")
-from pydpdk import eal
+from pydpdk.source import eal
 from testbed.hostile import Vector
 from testbed.hostile.vector import ETHERNET
 from tests.hostile_run import all_vectors
@@ -74,8 +74,8 @@ def test_af_packet_moves_the_same_counters(tmp_path: Path) -> None:
     got = run_child(
         """
         from pathlib import Path
-        from pydpdk.engine import Engine
-        from pydpdk.counters import nonzero
+        from pydpdk.engine.engine import Engine
+        from pydpdk.core.counters import nonzero
         from tests.hostile_run import all_vectors, feed_of
         ip("link set a0 mtu 9200")
         ip("link set b0 mtu 9200")

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 pytest.importorskip("pydpdk._core")
 from pydpdk.cli import cli
 from pydpdk.errors import DataError, Exit
-from pydpdk.source import open_source
+from pydpdk.source.source import open_source
 from testbed.hostile import Vector
 from testbed.hostile.vector import LAST, START_NS, pcap_record
 from tests.hostile_run import all_vectors, cases, outcome, run, write

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk.hostinfo import Host, format_cores, parse_command_line, parse_cores
-from pydpdk.nics import nics
+from pydpdk.host.info import Host, format_cores, parse_command_line, parse_cores
+from pydpdk.host.nics import nics
 from tests.fakehost import ready
 
 CORES = st.sets(st.integers(0, 300))

@@ -9,8 +9,8 @@ import struct
 import pytest
 
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hostplan import Wish, plan
-from pydpdk.routes import above, needed
+from pydpdk.host.plan import Wish, plan
+from pydpdk.host.routes import above, needed
 from tests.fakehost import CPU, PCI, POOL, ROUTES, UNSAFE, bare
 
 NIC = "0000:00:04.0"

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydpdk import layout
 from pydpdk._core import ffi
+from pydpdk.core import layout
 from pydpdk.errors import UsageError
 from tests import iex_spec, itch50_spec
 from tests.dissect import iextp_packets, length_prefixed, moldudp64, udp_payloads

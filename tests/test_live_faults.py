@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydpdk import rundir
 from pydpdk._core import lib
+from pydpdk.core.ring import Ring
 from pydpdk.errors import CoreError
-from pydpdk.ring import Ring
+from pydpdk.process import rundir
 from tests.live_run import LiveRun, config, leftovers, stage
 from tests.live_watch import PPS, SKIP, SPREAD, Watch, feeding, frames_in, gone, two_days
 from tests.test_run import replayed

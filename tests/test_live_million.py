@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pydpdk.gen import generate
+from pydpdk.synth.gen import generate
 from testbed.feeder import Ledger
 from testbed.plan import Faults, Feed, plan
 from tests import live_oracle

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydpdk import eal, rundir
 from pydpdk._core import lib
-from pydpdk.gen import generate
-from pydpdk.ring import EVENT, Reader, Ring
-from pydpdk.trader import Batches
+from pydpdk.core.ring import EVENT, Reader, Ring
+from pydpdk.process import rundir
+from pydpdk.process.stage_process import Batches
+from pydpdk.source import eal
+from pydpdk.synth.gen import generate
 from testbed.plan import Feed, plan
 from tests import live_oracle
 from tests.command import ROOT
@@ -33,7 +34,7 @@ FEED = "window = 8192\ngap_timeout_ms = 60000"
 SPREAD = f"{ROOT}/apps/spread.py:Spread"
 SLOW = """
 import time
-from pydpdk.stage import Stage
+from pydpdk.stage.stage import Stage
 
 class Slow(Stage):
     def on_batch(self, events, orders):
@@ -192,10 +193,10 @@ def test_a_block_reader_gives_room_back_with_each_batch() -> None:
 
 HOLD = """
 from dataclasses import replace
-from pydpdk import source as module
-from pydpdk.engine import Engine, Live
-from pydpdk.feed import Feed as Spec
-from pydpdk.utc import Utc
+from pydpdk.source import source as module
+from pydpdk.engine.engine import Engine, Live
+from pydpdk.engine.feed import Feed as Spec
+from pydpdk.core.utc import Utc
 from testbed.feeder import Feeder
 from testbed.plan import Feed, plan
 from tests.live_run import LINES

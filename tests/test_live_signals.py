@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from pydpdk import rundir
 from pydpdk.errors import UsageError
+from pydpdk.process import rundir
 from tests.live_run import LiveRun, config, leftovers, stage
 from tests.live_watch import SKIP, SPREAD, feeding, frames_in, gone
 

@@ -20,8 +20,8 @@ from scapy.layers.inet import ICMP, IP, IPOption_Router_Alert
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pydpdk.gen import generate
-from pydpdk.lines import LINE_A, LINE_B
+from pydpdk.synth.gen import generate
+from pydpdk.synth.two_lines import LINE_A, LINE_B
 from testbed.feeder import Feeder
 from testbed.net import Namespace, Wire
 from testbed.plan import Feed, plan

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from pydpdk.errors import UsageError
-from pydpdk.market import MIX, Market, epoch_ns
+from pydpdk.synth.market import MIX, Market, epoch_ns
 
 # Length of each type in Nasdaq TotalView-ITCH 5.0, all 23 of them.
 LENGTHS = {
@@ -135,7 +135,7 @@ def test_every_message_is_valid(seed, instruments, messages):
 
 DIGEST = """
 import hashlib
-from pydpdk.market import Market
+from pydpdk.synth.market import Market
 digest = hashlib.sha256()
 for ts, message in Market(7, 20, 6000):
     digest.update(ts.to_bytes(8, "big") + message)

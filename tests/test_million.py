@@ -18,16 +18,16 @@ import pytest
 from scapy.utils import RawPcapReader
 
 from pydpdk._core import lib
-from pydpdk.engine import END, Engine
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.gen import feed as make_feed
-from pydpdk.gen import generate
-from pydpdk.lines import LINE_A, LINE_B, Faults, Truth
-from pydpdk.market import Market, midnight_ns
-from pydpdk.multicast import Channel
-from pydpdk.packetize import MoldUDP64
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.source import open_source
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.source.source import open_source
+from pydpdk.synth.gen import feed as make_feed
+from pydpdk.synth.gen import generate
+from pydpdk.synth.market import Market, midnight_ns
+from pydpdk.synth.multicast import Channel
+from pydpdk.synth.packetize import MoldUDP64
+from pydpdk.synth.two_lines import LINE_A, LINE_B, Faults, Truth
+from pydpdk.tape.pcapfile import CaptureWriter
 from tests.itch50_spec import pack, unpack
 from tests.naive_book import ASK, BID, NaiveBooks
 from tests.pipeline import SMALL, replay

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.engine import Engine
+from pydpdk.core.event import EVENT
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import Feed
+from pydpdk.engine.mirror import Mirror
 from pydpdk.errors import DataError
-from pydpdk.feed import Feed
-from pydpdk.gen import generate
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.mirror import Mirror
-from pydpdk.record import EVENT
-from pydpdk.replay import Lockstep
-from pydpdk.source import open_source
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
+from pydpdk.synth.gen import generate
+from pydpdk.synth.two_lines import LINE_A, LINE_B
 from tests.hostile_run import all_vectors, feed_of, write
 from tests.pipeline import SMALL, found_feed, replay
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from pydpdk import counters
 from pydpdk._core import lib
-from pydpdk.engine import END
+from pydpdk.core import counters
+from pydpdk.engine.engine import END
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.engine.survey import survey
 from pydpdk.errors import DataError
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.source import open_source
-from pydpdk.survey import survey
+from pydpdk.source.source import open_source
 from tests.conftest import missing
 from tests.pipeline import Outcome, replay
 

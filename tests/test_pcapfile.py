@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from pydpdk.errors import UsageError
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.tape.pcapfile import CaptureWriter
 from testbed.frames import datagram
 
 # The first and last instants of a second, a year past 2038, and equal times.

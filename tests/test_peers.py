@@ -13,8 +13,8 @@ from pydpdk._core import ffi, lib
 from pydpdk.bench import data, peers
 from pydpdk.bench.data import LINES, packets_of
 from pydpdk.bench.peers import BOOKKEEPERS, DECODERS, FRAME_PARSERS, RECORDERS, WALKERS, Peer
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.source import open_source
+from pydpdk.source.source import open_source
+from pydpdk.tape.pcapfile import CaptureWriter
 from testbed import frames as of
 from tests import itch50_spec, recount
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import eal
+from pydpdk.source import eal
 from tests.port_child import run_child
 from tests.test_port_send import FRAMES
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(not eal.version(), reason="pydpdk was built with
 SEND = (
     FRAMES
     + """
-from pydpdk.source import open_port
-from pydpdk.utc import Utc
+from pydpdk.source.source import open_port
+from pydpdk.core.utc import Utc
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 wire.bind(("a0", 0))
 def send(frames):
@@ -261,7 +261,7 @@ with opened("af_packet:b0") as source, open_source("null:") as null:
 def test_receiving_resumes_after_the_mbufs_were_all_held() -> None:
     """HOSTILE fault 3: counted, frames wait in the socket's ring, and what overflows is missed."""
     run("""
-from pydpdk import source as module
+from pydpdk.source import source as module
 module.POOL_BYTES = 1 << 20
 with opened("af_packet:b0", rx_ring_mb=1) as source:
     held = lib.port_hold(source.pointer, 100000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapReader
 
-from pydpdk import eal
+from pydpdk.source import eal
 from tests.port_child import run_child
 from tests.test_port import SIZES, frame, write
 

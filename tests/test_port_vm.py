@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pydpdk import eal
+from pydpdk.source import eal
 from testbed.vm import KINDS, VirtualMachine
 from tests.test_port_send import FRAMES
 from tests.test_vm import ROOT, wait_for
@@ -21,7 +21,7 @@ CHILD = (
     FRAMES
     + """
 import json, sys, time
-from pydpdk.source import open_port
+from pydpdk.source.source import open_port
 from tests.port_child import read
 def tell(word):
     print(word, file=sys.stderr, flush=True)

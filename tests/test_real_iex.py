@@ -19,7 +19,7 @@ from iex_parser.messages import decode_message
 from scapy.utils import RawPcapReader, checksum
 
 from pydpdk._core import lib
-from pydpdk.engine import END
+from pydpdk.engine.engine import END
 from tests.dissect import iextp_packets
 from tests.naive_book import ASK, BID, NaiveBooks
 from tests.pipeline import Outcome, found_feed, replay

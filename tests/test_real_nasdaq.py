@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.engine import END
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.multicast import Channel, Framer
-from pydpdk.packetize import MoldUDP64, Packetizer
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.engine.engine import END
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.synth.multicast import Channel, Framer
+from pydpdk.synth.packetize import MoldUDP64, Packetizer
+from pydpdk.tape.pcapfile import CaptureWriter
 from tests.dissect import fields, length_prefixed, moldudp64, udp_payloads
 from tests.pipeline import SMALL, found_feed, replay
 

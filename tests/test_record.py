@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from pydpdk import eal
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.recorder import Limits, Recorder
-from pydpdk.source import open_source
+from pydpdk.source import eal
+from pydpdk.source.source import open_source
+from pydpdk.tape.pcapfile import CaptureWriter
+from pydpdk.tape.record import Limits, Recorder
 from tests.captured import Frame, capinfos, frames_of
 from tests.command import COMMAND, call, refused, spawn, start, wait_interruptible, well
 from tests.conftest import missing

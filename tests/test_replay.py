@@ -13,26 +13,25 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pydpdk import replay
 from pydpdk._core import lib
-from pydpdk.account import unexplained
-from pydpdk.book import Books
-from pydpdk.desk import Trading
-from pydpdk.engine import END, Engine
+from pydpdk.core.books import Books
+from pydpdk.core.event import EVENT, KINDS, join
+from pydpdk.core.layout import UNDEF_PRICE
+from pydpdk.core.ring import Reader
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError, UsageError
-from pydpdk.feed import Feed
-from pydpdk.gateway import Fills, Gateway
-from pydpdk.gen import generate
-from pydpdk.layout import UNDEF_PRICE
-from pydpdk.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.record import EVENT, KINDS, join
-from pydpdk.replay import Lockstep
-from pydpdk.ring import Reader
-from pydpdk.risk import Risk
-from pydpdk.source import open_source
-from pydpdk.stage import Stage
+from pydpdk.gateway.gateway import Fills, Gateway
+from pydpdk.lockstep.account import unexplained
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
+from pydpdk.stage.stage import Stage
+from pydpdk.synth.gen import generate
+from pydpdk.synth.two_lines import LINE_A, LINE_B
+from pydpdk.tape.pcapfile import CaptureWriter
+from pydpdk.trade.desk import Trading
+from pydpdk.trade.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
+from pydpdk.trade.risk import Risk
 from testbed.frames import datagram, itch_system, mold
 from tests.command import ROOT
 from tests.recount import packets, records
@@ -305,7 +304,7 @@ def test_a_slow_reader_is_waited_for(long_day):
 
 
 def test_a_reader_that_stands_still_is_named(long_day, monkeypatch):
-    monkeypatch.setattr(replay, "STALL_S", 0.1)
+    monkeypatch.setattr("pydpdk.lockstep.lockstep.STALL_S", 0.1)
     with (
         Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
         Reader(fd=engine.ring.fd, from_start=True),
@@ -329,7 +328,7 @@ def test_stop_ends_the_wait_for_a_reader(long_day):
 
 def test_a_reader_that_died_holds_nobody_up(long_day):
     code = (
-        "import os, sys; from pydpdk.ring import Reader\n"
+        "import os, sys; from pydpdk.core.ring import Reader\n"
         "reader = Reader(fd=int(sys.argv[1]), from_start=True); os._exit(0)"
     )
     with (

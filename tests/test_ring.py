@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.ring import EVENT, Events, Reader, Ring
 from pydpdk.errors import CoreError, PydpdkError
-from pydpdk.ring import EVENT, Events, Reader, Ring
 
 SHM = Path("/dev/shm")
 ROOT = Path(__file__).parent.parent
@@ -423,7 +423,7 @@ def test_scribbled_writer_line_misleads_nobody() -> None:
 
 # ---- other processes ----
 
-CHILD = "import sys, time; from pydpdk.ring import *; from pydpdk._core import ffi, lib\n"
+CHILD = "import sys, time; from pydpdk.core.ring import *; from pydpdk._core import ffi, lib\n"
 
 
 def child(code: str, *args: object, **options: Any) -> subprocess.Popen[str]:

@@ -12,16 +12,16 @@ import time
 import numpy as np
 import pytest
 
+from pydpdk.core.event import EVENT
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import CoreError
-from pydpdk.record import EVENT
-from pydpdk.ring import Reader, Ring
 from tests.command import ROOT
 
 WRITER = """
 import sys
 import numpy as np
-from pydpdk.record import EVENT
-from pydpdk.ring import Ring
+from pydpdk.core.event import EVENT
+from pydpdk.core.ring import Ring
 with Ring.adopt(fd=int(sys.argv[1])) as ring:
     at, batch = ring.stats().written, np.zeros(int(sys.argv[2]), EVENT)
     print("ready", flush=True)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.event import ASK, BID, EVENT, KINDS
+from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.errors import CoreError, PydpdkError, UsageError
-from pydpdk.layout import UNDEF_PRICE
-from pydpdk.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED, load_config
-from pydpdk.record import ASK, BID, EVENT, KINDS
-from pydpdk.risk import REJECTS, Risk, reject_doc, reject_name, reject_table
+from pydpdk.trade.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED, load_config
+from pydpdk.trade.risk import REJECTS, Risk, reject_doc, reject_name, reject_table
 from tests.risk_model import Book, Model
 
 GOOD = {"kind": KINDS["ORDER_NEW"], "instrument_id": 5, "side": BID, "price": 10_000_000_000,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk.gen import generate
+from pydpdk.synth.gen import generate
 from tests.command import ROOT
 from tests.live_run import LiveRun, config, leftovers, stage
 

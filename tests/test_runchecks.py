@@ -9,9 +9,10 @@ from subprocess import PIPE
 
 import pytest
 
-from pydpdk import config as configuration
-from pydpdk import doctor, finding, need
 from pydpdk._core import ffi, lib
+from pydpdk.host import doctor, finding
+from pydpdk.process import config as configuration
+from pydpdk.process import footprint
 from tests.command import call, refused
 from tests.fakehost import FakeHost, ready
 from tests.port_child import run_child
@@ -81,7 +82,7 @@ def test_hugepages_are_those_of_the_configuration(host, tmp_path):
 def test_shared_memory_holds_rings_and_flight_recorders(host, tmp_path):
     """What `pydpdk run` makes: 2**20 records of 64 bytes, and 65 MB as a power of two."""
     spec = write(tmp_path / "c.toml", "memif:role=server", source="flight_mb = 65")
-    assert need.shared(configuration.load(spec)) == (64 + 128) * MB
+    assert footprint.shared(configuration.load(spec)) == (64 + 128) * MB
     host.shm_bytes = 192 * MB
     assert rows(spec, host)["shared memory"].status == "ok"
     host.shm_bytes -= 1
@@ -100,8 +101,8 @@ def test_memory_is_held_against_books_and_rings(host, tmp_path, spare, status):
     plan = configuration.load(spec)
     feed = plan.feeds[0].feed
     least = feed.orders_max * 32 + feed.levels_max * 32
-    assert least < need.books(plan) == need.mirrors(plan) < 2 * least
-    total = 2 * need.books(plan) + (64 + 64 + 32) * MB
+    assert least < footprint.books(plan) == footprint.mirrors(plan) < 2 * least
+    total = 2 * footprint.books(plan) + (64 + 64 + 32) * MB
     host.put("/proc/meminfo", f"MemAvailable: {(total >> 10) + 1 + spare * 1024} kB")
     row = rows(spec, host)["memory"]
     assert row.status == status, row
@@ -125,8 +126,9 @@ def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
     """DPDK itself opens that many queues in 128 MiB exactly when we say so."""
     told = run_child(
         f"""
-        from pydpdk import eal, need
-        from pydpdk.source import open_port
+        from pydpdk.source import eal
+        from pydpdk.process import footprint
+        from pydpdk.source.source import open_port
         eal.start(eal.Options(memory_mb=128))
         try:
             opened = [open_port(f"net_null{{i}},size=64", mtu={mtu}) for i in range({ports})]
@@ -134,7 +136,7 @@ def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
         except HostError as error:
             assert "Cannot allocate memory" in str(error)
             fits = False
-        say([fits, {ports} * need._queue({mtu}) <= 128 << 20])
+        say([fits, {ports} * footprint._queue({mtu}) <= 128 << 20])
         """
     )
     assert told == [ports in (3, 5)] * 2

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from pydpdk import eal
 from pydpdk._core import ffi
 from pydpdk.errors import DataError, UsageError
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.send import Rate, Sender, sendable
+from pydpdk.source import eal
+from pydpdk.tape.pcapfile import CaptureWriter
+from pydpdk.tape.send import Rate, Sender, sendable
 from tests.captured import frames_of
 from tests.command import refused, spawn, start, wait_interruptible
 from tests.port_child import run_child

@@ -17,7 +17,7 @@ from tests.live_run import leftovers
 
 LEAK = """
 import os
-from pydpdk.stage import Stage
+from pydpdk.stage.stage import Stage
 
 class Leak(Stage):
     def __init__(self):

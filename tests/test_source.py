@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import eal
 from pydpdk._core import lib
 from pydpdk.errors import DataError, HostError, PydpdkError, UsageError
-from pydpdk.source import ROWS, check, open_source, parse
+from pydpdk.source import eal
+from pydpdk.source.source import ROWS, check, open_source, parse
 
 
 def capture(path: Path, link: int = 1) -> Path:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pydpdk._core import lib
 from pydpdk.errors import DataError, UsageError
-from pydpdk.stage import (
+from pydpdk.stage.stage import (
     ASK,
     BID,
     EVENT,
@@ -264,7 +264,7 @@ def test_market_maker_leans_against_its_inventory():
     assert after["price"][1:].tolist() == [980_000_000, 1_020_000_000]
 
 
-GOOD = "from pydpdk.stage import Stage\nclass A(Stage):\n    def __init__(self, n: int = 1, on: bool = False): self.n = n if n else 1 // n\n"  # noqa: E501
+GOOD = "from pydpdk.stage.stage import Stage\nclass A(Stage):\n    def __init__(self, n: int = 1, on: bool = False): self.n = n if n else 1 // n\n"  # noqa: E501
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import stall
 from pydpdk._core import ffi, lib
 from pydpdk.errors import HostError, UsageError
+from pydpdk.host import stall
 from tests.command import ROOT
 
 MS = 1_000_000
 CHILD = f"""
 import sys, json; sys.path.insert(0, {str(ROOT)!r})
-from pydpdk.stall import measure
+from pydpdk.host.stall import measure
 print("ready", flush=True)
 (found,) = measure([int(sys.argv[1])], float(sys.argv[2]), int(sys.argv[3]))
 print(json.dumps(found.to_dict()))

@@ -13,8 +13,8 @@ from threading import Event
 
 import pytest
 
-from pydpdk import rundir
-from pydpdk.gen import generate
+from pydpdk.process import rundir
+from pydpdk.synth.gen import generate
 from tests.command import ROOT, call, refused, spawn, start, well
 from tests.live_run import LINES, LiveRun, config, leftovers, stage
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.engine import Engine
-from pydpdk.feed import Feed
-from pydpdk.replay import Lockstep
-from pydpdk.source import open_source
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import Feed
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
 from testbed.hostile.session import OTHER, end, part
 from testbed.hostile.vector import FIRST, LAST, LINES, Frame, Vector, line_a, line_b, pcap
 from tests.hostile_run import Outcome, outcome

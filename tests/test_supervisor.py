@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import config as configuration
 from pydpdk.cli.run import finish
-from pydpdk.supervisor import Supervisor
+from pydpdk.process import config as configuration
+from pydpdk.process.supervisor import Supervisor
 from tests.command import ROOT
 from tests.live_run import config, leftovers, stage
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pydpdk.engine.feed import Endpoint, Feed, midnight_ns
+from pydpdk.engine.survey import Stream, Survey, check_lines, joined, resolve, survey
 from pydpdk.errors import DataError, UsageError
-from pydpdk.feed import Endpoint, Feed, midnight_ns
-from pydpdk.gen import generate
-from pydpdk.source import open_source
-from pydpdk.survey import Stream, Survey, check_lines, joined, resolve, survey
+from pydpdk.source.source import open_source
+from pydpdk.synth.gen import generate
 
 NOON = 1_767_632_400 * 10**9
 A, B, C = (Endpoint(f"233.0.0.{i}", 26400 + i) for i in (1, 2, 3))

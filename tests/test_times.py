@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk import hlog, rundir
-from pydpdk.engine import TIMES, Engine
+from pydpdk.core import hlog
+from pydpdk.core.hist import Hist
+from pydpdk.core.hlog import HistLog, Interval
+from pydpdk.engine.engine import TIMES, Engine
+from pydpdk.engine.feed import Endpoint, Feed
 from pydpdk.errors import DataError, UsageError
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.gen import CHANNELS, generate
-from pydpdk.hist import Hist
-from pydpdk.hlog import HistLog, Interval
-from pydpdk.source import open_source
-from pydpdk.times import BETWEEN, MAGIC, TRADER, Times, TimesLog
+from pydpdk.process import rundir
+from pydpdk.process.times import BETWEEN, MAGIC, TRADER, Times, TimesLog
+from pydpdk.source.source import open_source
+from pydpdk.synth.gen import CHANNELS, generate
 from tests.command import ROOT, call, refused, well
 from tests.live_run import LiveRun, config, leftovers, stage
 
@@ -75,7 +76,9 @@ def test_another_process_reads_what_an_engine_counts(day: Path, tmp_path: Path) 
     with Times(path, TIMES) as times:
         first = counted(day, times)
         counted(day, times)  # another engine goes on in the same memory
-        read = "import sys, json; from pathlib import Path; from pydpdk.times import Times\n"
+        read = (
+            "import sys, json; from pathlib import Path; from pydpdk.process.times import Times\n"
+        )
         read += "print(json.dumps({n: h.percentiles() for n, h in Times.attach(Path(sys.argv[1]))"
         read += ".copy().items()}))"
         said = subprocess.run(

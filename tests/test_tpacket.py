@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pydpdk import eal
+from pydpdk.source import eal
 from tests.port_child import run_child
 
 SETUP = """
 import itertools
 from pydpdk._core import lib
-from pydpdk.utc import Utc
+from pydpdk.core.utc import Utc
 from tests.port_child import NO_DATA
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 wire.bind(("a0", 0))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.feed import Feed
-from pydpdk.mirror import Mirror
-from pydpdk.record import EVENT, Events
-from pydpdk.ring import Reader, Ring
-from pydpdk.trader import Batches
+from pydpdk.core.event import EVENT, Events
+from pydpdk.core.ring import Reader, Ring
+from pydpdk.engine.feed import Feed
+from pydpdk.engine.mirror import Mirror
+from pydpdk.process.stage_process import Batches
 
 FEED = Feed("itch50", orders_max=1024, levels_max=1024)
 

@@ -15,8 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pydpdk._core import lib
-from pydpdk.errors import PydpdkError
-from pydpdk.utc import (
+from pydpdk.core.utc import (
     HOST_UTC,
     UNKNOWN,
     ClockDomainError,
@@ -26,6 +25,7 @@ from pydpdk.utc import (
     host_clock,
     same_domain,
 )
+from pydpdk.errors import PydpdkError
 from tests.test_ring_model import TSAN, WARNINGS, need, run
 
 ROOT = Path(__file__).parent.parent

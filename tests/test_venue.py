@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.event import ASK, BID, EVENT, KINDS
+from pydpdk.core.layout import UNDEF_PRICE
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import CoreError, PydpdkError
-from pydpdk.layout import UNDEF_PRICE
-from pydpdk.record import ASK, BID, EVENT, KINDS
-from pydpdk.ring import Reader, Ring
-from pydpdk.venue import SimVenue
+from pydpdk.gateway.sim import SimVenue
 from tests.venue_model import Displayed, Resting, VenueModel
 
 NAMES = {value: name for name, value in KINDS.items()}

@@ -13,10 +13,10 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from pydpdk import eal
-from pydpdk.gen import generate
-from pydpdk.lines import LINE_A, LINE_B
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.source import eal
+from pydpdk.synth.gen import generate
+from pydpdk.synth.two_lines import LINE_A, LINE_B
+from pydpdk.tape.pcapfile import CaptureWriter
 from testbed.frames import datagram, mold
 from testbed.plan import Faults, Feed, Plan, plan
 from testbed.vm import Nic, VirtualMachine

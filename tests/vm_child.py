@@ -12,7 +12,7 @@ import sys
 import time
 
 from pydpdk._core import ffi
-from pydpdk.source import open_source
+from pydpdk.source.source import open_source
 from testbed.frames import eth
 
 PROBE = eth(b"probe", ethertype=0x88B5, pad_to=60)

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from pydpdk.stage import KINDS, Events, Orders, Stage
+from pydpdk.stage.stage import KINDS, Events, Orders, Stage
 
 TOLD = {KINDS["GAP"]: "gap", KINDS["LOST"]: "lost"}
 

@@ -17,7 +17,7 @@
  *   daemon that begins to slew the clock by more; the next sample shows that and restarts the
  *   measurement with the doubt that it proved.
  * Not in the bound: the error of the host's own clock against UTC (adjtimex tells its maxerror
- * and esterror, see pydpdk/utc.py) and a TSC that differs between cores (the kernel uses TSC as
+ * and esterror, see pydpdk/core/utc.py) and a TSC that differs between cores (the kernel uses TSC as
  * its clock source only where it does not). Nor a step that no sample has met yet.
  *
  * A sample that says less than M does already (its half bracket is above M's error) is left out

@@ -43,7 +43,7 @@ struct engine_config {
 /* ns by the TSC. A burst or step is one interval, counted once for each packet or message that it
  * handled. Those marked so are of one step in `sample_every`, and what looking at the counter
  * costs is taken off them; arbitrate, decode and step are of the steps that do not pay for it.
- * pydpdk/times.py tells readers which events each lies between. */
+ * pydpdk/process/times.py tells readers which events each lies between. */
 struct engine_times {
     struct hist receive;        /* per packet: source burst */
     struct hist parse;          /* per packet, sampled: frame to datagram */

@@ -22,12 +22,12 @@ from typing import Any
 from pydpdk._core import ffi, lib
 from pydpdk.bench import reading, stamps, trading
 from pydpdk.bench.data import LINES, packets_of
-from pydpdk.engine import Engine, Live
+from pydpdk.core.ring import Reader
+from pydpdk.core.utc import Utc
+from pydpdk.engine.engine import Engine, Live
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import HostError, PydpdkError
-from pydpdk.feed import Feed
-from pydpdk.ring import Reader
-from pydpdk.source import Source, open_source
-from pydpdk.utc import Utc
+from pydpdk.source.source import Source, open_source
 
 LINK_S = 10.0
 GIVE_UP_NS = 1_000_000_000

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydpdk.errors import HostError
-from pydpdk.host import Wish
-from pydpdk.source import parse
+from pydpdk.source.requirements import Wish
+from pydpdk.source.source import parse
 
 ANSWER_S = 30.0
 PROMPT = b"testpmd> "

@@ -13,12 +13,12 @@ from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Array, Market, delivered, pointer
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.book import Books
+from pydpdk.core.books import Books
+from pydpdk.core.event import EVENT
+from pydpdk.core.layout import dtype
+from pydpdk.core.ring import Ring
+from pydpdk.engine.feed import Endpoint
 from pydpdk.errors import check
-from pydpdk.feed import Endpoint
-from pydpdk.layout import dtype
-from pydpdk.record import EVENT
-from pydpdk.ring import Ring
 
 RING_SLOTS = 1 << 16
 TRADES = 1 << 17  # messages of the decoder's case

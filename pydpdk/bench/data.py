@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk import adminflow, gen, lines, market, orderflow, packetize
 from pydpdk._core import ffi, lib
-from pydpdk.engine import Engine
+from pydpdk.core.layout import dtype
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import Endpoint, Feed
+from pydpdk.engine.feedview import FeedView
 from pydpdk.errors import UsageError
-from pydpdk.feed import Endpoint, Feed
-from pydpdk.feedview import FeedView
-from pydpdk.layout import dtype
-from pydpdk.pcapfile import CaptureWriter
-from pydpdk.source import Source, open_source
+from pydpdk.source.source import Source, open_source
+from pydpdk.synth import adminflow, gen, market, orderflow, packetize, two_lines
+from pydpdk.tape.pcapfile import CaptureWriter
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int], None]
 LINES = tuple(Endpoint(c.group, c.port) for c in gen.CHANNELS.values())
-MAKERS = (adminflow, gen, lines, market, orderflow, packetize)  # who decides the bytes
+MAKERS = (adminflow, gen, two_lines, market, orderflow, packetize)  # who decides the bytes
 TAP_BYTES_PER_MESSAGE = 96
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 
 from pydpdk._core import ffi, lib
-from pydpdk.ring import Reader
+from pydpdk.core.ring import Reader
 
 COMMAND, STATE, PING, ANSWER = 0, 16, 32, 48  # in words of 8 bytes
 IDLE, LINE, SEEN, READ, PIPE, QUIT = range(1, 7)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pydpdk._core import ffi, lib
-from pydpdk.doctor import checks
-from pydpdk.hostinfo import Host, format_cores
-from pydpdk.nics import nics
+from pydpdk.host.doctor import checks
+from pydpdk.host.info import Host, format_cores
+from pydpdk.host.nics import nics
 
 CPU = Path("/sys/devices/system/cpu")
 CLOCK = "/sys/devices/system/clocksource/clocksource0"

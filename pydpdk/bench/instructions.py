@@ -23,14 +23,14 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from pydpdk import gen
 from pydpdk._core import ffi, lib
 from pydpdk.bench.data import LINES
 from pydpdk.errors import HostError
-from pydpdk.lines import Faults
-from pydpdk.pack import packer
-from pydpdk.packetize import IexTp
-from pydpdk.pcapfile import CaptureWriter
+from pydpdk.synth import gen
+from pydpdk.synth.pack import packer
+from pydpdk.synth.packetize import IexTp
+from pydpdk.synth.two_lines import Faults
+from pydpdk.tape.pcapfile import CaptureWriter
 
 ROOT = Path(__file__).parents[2]
 DRIVER = ROOT / "tests" / "c" / "instructions.c"

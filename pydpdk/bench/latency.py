@@ -21,18 +21,18 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from pydpdk import eal
 from pydpdk._core import lib
 from pydpdk.bench import schedule, stamps
 from pydpdk.bench.agents import Wires, Worker
 from pydpdk.bench.data import LINES, QUICK, Market
 from pydpdk.bench.measure import Case, Role, Series
 from pydpdk.bench.schedule import RESPONSE, SERVICE, Behind
-from pydpdk.engine import ring_slots
+from pydpdk.core.hist import Hist
+from pydpdk.core.ring import Ring
+from pydpdk.engine.engine import ring_slots
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import HostError
-from pydpdk.feed import Feed
-from pydpdk.hist import Hist
-from pydpdk.ring import Ring
+from pydpdk.source import eal
 
 RATE = 5_000  # sends a second
 SENDS, SENDS_QUICK = 2_500, 500  # in a turn

@@ -15,7 +15,6 @@ from itertools import repeat
 
 import numpy as np
 
-from pydpdk import eal
 from pydpdk._core import ffi, lib
 from pydpdk.bench import host
 from pydpdk.bench.agents import Wires, Worker
@@ -24,8 +23,9 @@ from pydpdk.bench.data import Market, packets_of
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.bench.rings import Partner
 from pydpdk.bench.wire import NEAR, NEAR_TURNS
+from pydpdk.core.event import EVENT
 from pydpdk.errors import HostError
-from pydpdk.record import EVENT
+from pydpdk.source import eal
 
 LINE = 64
 CACHES = 4  # memory is read in a buffer of that many last-level caches

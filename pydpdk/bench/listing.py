@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pydpdk import eal
 from pydpdk.bench.agents import SENDS
 from pydpdk.bench.run import CASES
+from pydpdk.source import eal
 
 
 def _two_cores() -> str:

@@ -27,8 +27,8 @@ from pydpdk.bench.latency import SHARED, Hists, SocketWay, StageWay, cores_of, r
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.schedule import RESPONSE, Behind
 from pydpdk.bench.search import Edge, Search
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, PydpdkError
-from pydpdk.hist import Hist
 
 KINDS = ("memif", "af_packet", "af_xdp", "tpacket")
 MESSAGES = 2  # a frame

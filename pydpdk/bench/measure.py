@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-from pydpdk.hist import Hist
+from pydpdk.core.hist import Hist
 
 Role = Literal["ours", "floor", "peer"]
 Best = Callable[[list[float]], float]

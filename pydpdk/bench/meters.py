@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from pydpdk import stall
 from pydpdk.errors import PydpdkError
-from pydpdk.hostinfo import Host
+from pydpdk.host import stall
+from pydpdk.host.info import Host
 
 USER, NICE, SYSTEM, IRQ, SOFTIRQ, STEAL = 0, 1, 2, 5, 6, 7  # columns of /proc/stat
 STALL_S = 0.3
@@ -81,8 +81,10 @@ class Meter:
 
 
 def stalls(cores: Iterable[int]) -> list[dict[str, Any]]:
-    """What takes these cores away from a spinning thread, as pydpdk.stall tells it; none where it
-    may not spin on them."""
+    """What takes these cores away from a spinning thread, as pydpdk.host.stall tells it.
+
+    None where it may not spin on them.
+    """
     try:
         return [found.to_dict() for found in stall.measure(cores, STALL_S)]
     except PydpdkError:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pydpdk.bench.run import SCHEMA
+from pydpdk.core.hist import Hist
+from pydpdk.core.hlog import PLAIN, HistLog, Interval
 from pydpdk.errors import DataError, UsageError
-from pydpdk.hist import Hist
-from pydpdk.hlog import PLAIN, HistLog, Interval
 
 COLUMNS = (
     "case", "series", "role", "unit", "of", "point", "value", "old", "ratio", "low", "high",

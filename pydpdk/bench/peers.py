@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pydpdk import layout
 from pydpdk._core import ffi, lib
-from pydpdk.pack import packer
+from pydpdk.core import layout
+from pydpdk.synth.pack import packer
 
 Work = Callable[[], int]
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pydpdk.bench.warn import BEYOND_MIN
+from pydpdk.core.hist import HIGHEST, Hist
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hist import HIGHEST, Hist
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 FORMATS = (".svg", ".png")

@@ -18,9 +18,9 @@ from pydpdk.bench.data import Market
 from pydpdk.bench.latency import Hists
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.rings import SLOTS
+from pydpdk.core.hist import Hist
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import HostError
-from pydpdk.hist import Hist
-from pydpdk.ring import Reader, Ring
 
 READERS_MAX = 4
 RECORDS = 20_000

@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from pydpdk import eal
 from pydpdk._core import lib
 from pydpdk.bench.agents import SENDS, Testpmd, Wires, Worker
 from pydpdk.bench.data import LINES, Market
 from pydpdk.bench.measure import Case, Series
 from pydpdk.errors import HostError
+from pydpdk.source import eal
 
 KINDS = tuple(SENDS)
 SLICES = 32  # of the session, one a round: sequence numbers go on from round to round

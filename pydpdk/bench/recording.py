@@ -11,7 +11,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Market, delivered
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.hist import Hist
+from pydpdk.core.hist import Hist
 
 VALUES = 1 << 20
 PEER_VALUES = 1 << 14

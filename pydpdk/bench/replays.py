@@ -10,14 +10,14 @@ from typing import Any
 from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Market, delivered
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.desk import Trading
-from pydpdk.engine import Engine
-from pydpdk.orders import Orders
-from pydpdk.record import Events
-from pydpdk.replay import Lockstep
-from pydpdk.risk import Risk
-from pydpdk.source import open_source
-from pydpdk.stage import Stage
+from pydpdk.core.event import Events
+from pydpdk.engine.engine import Engine
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.source.source import open_source
+from pydpdk.stage.orders import Orders
+from pydpdk.stage.stage import Stage
+from pydpdk.trade.desk import Trading
+from pydpdk.trade.risk import Risk
 
 BATCH_US = 100  # as `pydpdk replay` has it
 SIZE = 100

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydpdk.bench import output, plot, warn
 from pydpdk.bench.compare import percent
-from pydpdk.hist import POINTS, Hist
+from pydpdk.core.hist import POINTS, Hist
 
 Row = dict[str, Any]
 STYLE = """

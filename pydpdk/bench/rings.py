@@ -18,9 +18,9 @@ from pydpdk._core import ffi, lib
 from pydpdk.bench import echo
 from pydpdk.bench.data import Market, pointer
 from pydpdk.bench.measure import Case, Series, timed
+from pydpdk.core.event import EVENT
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import HostError
-from pydpdk.record import EVENT
-from pydpdk.ring import Reader, Ring
 
 SLOTS = 1 << 12  # 256 KiB: within the second-level cache
 RECORDS = 1 << 20

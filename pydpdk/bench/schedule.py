@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydpdk.bench.measure import Series
-from pydpdk.hist import Hist
+from pydpdk.core.hist import Hist
 
 SERVICE, RESPONSE = "service: sent to seen", "response: due to seen"
 AGREE = "they agree"

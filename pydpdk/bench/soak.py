@@ -24,8 +24,8 @@ from pydpdk.bench.latency import Hists
 from pydpdk.bench.load import KINDS, Line, Lines, Trial
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.schedule import RESPONSE, SERVICE
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, PydpdkError
-from pydpdk.hist import Hist
 
 SECONDS, SECONDS_QUICK = 10.0, 0.5  # a round
 SLICES = 10

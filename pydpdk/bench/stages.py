@@ -10,10 +10,10 @@ import numpy as np
 from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Array, Market, delivered
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.orders import Orders
-from pydpdk.record import EVENT, Quote
-from pydpdk.ring import Reader
-from pydpdk.stage import Runner, Stage
+from pydpdk.core.event import EVENT, Quote
+from pydpdk.core.ring import Reader
+from pydpdk.stage.orders import Orders
+from pydpdk.stage.stage import Runner, Stage
 
 BATCH = 1024
 BATCHES = 32

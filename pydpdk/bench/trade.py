@@ -27,11 +27,11 @@ from pydpdk.bench.data import LINES, QUICK, Market
 from pydpdk.bench.latency import BLOCKING, IDLE_MS, POLLED, SHARED, WARM, Hists, cores_of, ready
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.schedule import RESPONSE, SERVICE, Behind
-from pydpdk.engine import ring_slots
+from pydpdk.core.hist import Hist
+from pydpdk.core.ring import Ring
+from pydpdk.engine.engine import ring_slots
+from pydpdk.engine.feed import Feed
 from pydpdk.errors import HostError, PydpdkError
-from pydpdk.feed import Feed
-from pydpdk.hist import Hist
-from pydpdk.ring import Ring
 
 KINDS = ("memif", "af_packet", "af_xdp", "tpacket")
 RATE = 1_000  # ticks a second

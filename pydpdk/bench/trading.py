@@ -18,17 +18,17 @@ import numpy as np
 
 from pydpdk._core import ffi, lib
 from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT
-from pydpdk.desk import Desk, Trading
-from pydpdk.feed import Feed
-from pydpdk.hist import Hist
-from pydpdk.limits import AccountLimits, RiskConfig
-from pydpdk.mirror import Mirror
-from pydpdk.record import Event, Events
-from pydpdk.ring import Reader
-from pydpdk.risk import Risk, records
-from pydpdk.source import Source
-from pydpdk.stage import Orders, Stage
-from pydpdk.trader import Batches
+from pydpdk.core.event import Event, Events
+from pydpdk.core.hist import Hist
+from pydpdk.core.ring import Reader
+from pydpdk.engine.feed import Feed
+from pydpdk.engine.mirror import Mirror
+from pydpdk.process.stage_process import Batches
+from pydpdk.source.source import Source
+from pydpdk.stage.stage import Orders, Stage
+from pydpdk.trade.desk import Desk, Trading
+from pydpdk.trade.limits import AccountLimits, RiskConfig
+from pydpdk.trade.risk import Risk, records
 
 GROUP, PORT = "239.77.0.1", 26_500
 MAC = b"\x01\x00\x5e\x4d\x00\x01"
@@ -115,7 +115,7 @@ class Sender:
 
 
 class Trader:
-    """Mirror, strategy, risk and simulated venue at a ring, as in ``pydpdk.trader``."""
+    """Mirror, strategy, risk and simulated venue at a ring, as in a stage process."""
 
     def __init__(self, ring_fd: int, orders_max: int, sender: Sender) -> None:
         self._reader = Reader(fd=ring_fd, from_start=True)

@@ -27,8 +27,8 @@ from pydpdk.bench import clocks, compare, data, meters, run, statistics, trees
 from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, UsageError
-from pydpdk.hist import Hist
 
 PROTOCOL = 2
 ANSWER_S = 600.0

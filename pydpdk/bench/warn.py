@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydpdk.bench import schedule, statistics
-from pydpdk.hist import POINTS
+from pydpdk.core.hist import POINTS
 
 BEYOND_MIN = 10  # samples above a percentile, for it to be one
 STEAL_MAX, OTHERS_MAX = 0.005, 0.05  # shares of the time

@@ -12,8 +12,8 @@ from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Market, packets_of
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.engine import CHECKSUMS
-from pydpdk.source import open_source
+from pydpdk.engine.engine import CHECKSUMS
+from pydpdk.source.source import open_source
 
 BURST = 64
 NEAR = 512  # packets that stay in the second-level cache, as a burst does

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from pydpdk import hlog
 from pydpdk.bench import output, plot, report
 from pydpdk.cli.bench_run import file_option
+from pydpdk.core import hlog
+from pydpdk.core.hist import Hist
 from pydpdk.errors import DataError, UsageError
-from pydpdk.hist import Hist
 
 
 @click.command("report")

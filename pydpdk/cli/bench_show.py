@@ -11,8 +11,8 @@ from pydpdk.bench import warn
 from pydpdk.bench.compare import Gate, failures, percent
 from pydpdk.bench.output import figure
 from pydpdk.cli.common import console, table
+from pydpdk.core.hist import POINTS
 from pydpdk.errors import Exit
-from pydpdk.hist import POINTS
 
 STYLES = {"slower": "bold red", "faster": "bold green", "too noisy to say": "yellow"}
 

@@ -20,10 +20,10 @@ from pydpdk.cli.common import (
     progress,
     table,
 )
-from pydpdk.engine import Engine
+from pydpdk.engine.engine import Engine
+from pydpdk.engine.feed import VENUE_TZ, Feed
+from pydpdk.engine.survey import resolve
 from pydpdk.errors import UsageError
-from pydpdk.feed import VENUE_TZ, Feed
-from pydpdk.survey import resolve
 
 MOMENT = re.compile(
     r"((\d{4}-\d\d-\d\d)[T ])?(?P<clock>\d\d:\d\d(:\d\d)?)(\.(?P<fraction>\d{1,9}))?"

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pydpdk.engine import END, Engine
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.feed import Feed
+from pydpdk.engine.survey import Survey, check_lines, joined, resolve, survey
 from pydpdk.errors import DataError, UsageError
-from pydpdk.feed import Feed
-from pydpdk.source import Source, open_source
-from pydpdk.survey import Survey, check_lines, joined, resolve, survey
+from pydpdk.source.source import Source, open_source
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 feed_option = click.option(

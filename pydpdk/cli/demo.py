@@ -20,10 +20,10 @@ from pydpdk.cli.common import (
 )
 from pydpdk.cli.replay import finish, run
 from pydpdk.cli.report import show
-from pydpdk.engine import Engine
-from pydpdk.gen import generate
-from pydpdk.layout import UNDEF_PRICE
-from pydpdk.stage import Orders, Stage
+from pydpdk.core.layout import UNDEF_PRICE
+from pydpdk.engine.engine import Engine
+from pydpdk.stage.stage import Orders, Stage
+from pydpdk.synth.gen import generate
 
 
 class Imbalance(Stage):

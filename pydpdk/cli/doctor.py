@@ -9,12 +9,13 @@ from typing import Any
 import click
 from rich.text import Text
 
-from pydpdk import config as configuration
-from pydpdk import need, stall
 from pydpdk.cli.common import console, emit_json, json_option, table
-from pydpdk.doctor import PURPOSES, Row, checks
 from pydpdk.errors import Exit, UsageError
-from pydpdk.hostinfo import Host, parse_cores
+from pydpdk.host import stall
+from pydpdk.host.doctor import PURPOSES, Row, checks
+from pydpdk.host.info import Host, parse_cores
+from pydpdk.process import config as configuration
+from pydpdk.process import footprint
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -78,7 +79,9 @@ def command(
     stalls: Sequence[stall.Stall] = ()
     if stall_s is not None:
         host = Host()
-        where = cores or (need.cores(config) if config else ()) or host.isolated or host.allowed()
+        where = (
+            cores or (footprint.cores(config) if config else ()) or host.isolated or host.allowed()
+        )
         stalls = stall.measure(where, stall_s, threshold_ns)
     if as_json:
         result: dict[str, Any] = {"for": purpose, "checks": [row.to_dict() for row in rows]}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from pydpdk import export
 from pydpdk.cli.common import (
     broken_sources,
     checksum_option,
@@ -17,7 +16,8 @@ from pydpdk.cli.common import (
     progress,
     resolve_feeds,
 )
-from pydpdk.engine import Engine
+from pydpdk.engine.engine import Engine
+from pydpdk.lockstep import export
 
 
 @click.command("export")

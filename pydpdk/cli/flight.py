@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from pydpdk import rundir
 from pydpdk.cli.common import console, emit_json, json_option
+from pydpdk.engine.flight import Flight
 from pydpdk.errors import PydpdkError
-from pydpdk.flight import Flight
+from pydpdk.process import rundir
 
 
 @click.command("flight")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pydpdk.cli.common import emit_json, json_option, progress
-from pydpdk.gen import generate
+from pydpdk.synth.gen import generate
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(generate).parameters.items()}
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 
-from pydpdk import hostapply, hostplan
 from pydpdk.cli.common import console, emit_json, json_option
 from pydpdk.cli.doctor import as_cores
 from pydpdk.errors import Exit, HostError
-from pydpdk.hostplan import DRIVERS, SHARE, Plan, Wish
-from pydpdk.hoststep import Step, System
+from pydpdk.host import apply as hostapply
+from pydpdk.host import plan as hostplan
+from pydpdk.host.plan import DRIVERS, SHARE, Plan, Wish
+from pydpdk.host.step import Step, System
 
 SYSTEM = System()
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import click
 
-from pydpdk import counters
 from pydpdk.cli.common import console, data_problems, emit_json, json_option, progress, table
-from pydpdk.engine import END
-from pydpdk.source import open_source
-from pydpdk.survey import Survey, survey
+from pydpdk.core import counters
+from pydpdk.engine.engine import END
+from pydpdk.engine.survey import Survey, survey
+from pydpdk.source.source import open_source
 
 
 @click.group("pcap")

@@ -17,7 +17,7 @@ from pydpdk.cli.common import (
     table,
 )
 from pydpdk.errors import DataError, Exit, PydpdkError
-from pydpdk.recorder import Limits, Recorder
+from pydpdk.tape.record import Limits, Recorder
 
 MB = 1_000_000
 LOOK_S = 0.1

@@ -22,13 +22,13 @@ from pydpdk.cli.common import (
 )
 from pydpdk.cli.report import show
 from pydpdk.cli.times import write as write_times
-from pydpdk.desk import Trading
-from pydpdk.engine import Engine
+from pydpdk.engine.engine import Engine
 from pydpdk.errors import Exit, UsageError
-from pydpdk.limits import RiskConfig, load_config
-from pydpdk.replay import Lockstep
-from pydpdk.risk import Risk
-from pydpdk.stage import Stage, load_strategy
+from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.stage.stage import Stage, load_strategy
+from pydpdk.trade.desk import Trading
+from pydpdk.trade.limits import RiskConfig, load_config
+from pydpdk.trade.risk import Risk
 
 MICROSECONDS_MAX = 10**12
 

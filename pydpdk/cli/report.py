@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pydpdk import counters
 from pydpdk.cli.common import console, table
-from pydpdk.hist import POINTS
+from pydpdk.core import counters
+from pydpdk.core.hist import POINTS
 
 
 def show(result: dict[str, Any]) -> None:

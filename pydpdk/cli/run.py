@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from pydpdk import config as configuration
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import Exit, UsageError
-from pydpdk.supervisor import Supervisor
+from pydpdk.process import config as configuration
+from pydpdk.process.supervisor import Supervisor
 
 
 @click.command("run")

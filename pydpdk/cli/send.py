@@ -9,7 +9,7 @@ import click
 
 from pydpdk.cli.common import capture_path, console, emit_json, interruptible, json_option, progress
 from pydpdk.errors import Exit, PydpdkError, UsageError
-from pydpdk.send import Rate, Sender, open_out, sendable
+from pydpdk.tape.send import Rate, Sender, open_out, sendable
 
 LOOK_S = 0.1
 

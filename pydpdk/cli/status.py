@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from pydpdk import rundir
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import PydpdkError
+from pydpdk.process import rundir
 
 LOOK_S = 1.0
 

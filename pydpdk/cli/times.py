@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from pydpdk import hlog, rundir
 from pydpdk.cli.common import console, emit_json, json_option, table
+from pydpdk.core import hlog
+from pydpdk.core.hist import POINTS, Hist
+from pydpdk.core.hlog import HistLog, Interval
 from pydpdk.errors import PydpdkError, UsageError
-from pydpdk.hist import POINTS, Hist
-from pydpdk.hlog import HistLog, Interval
-from pydpdk.times import BETWEEN, Times
+from pydpdk.process import rundir
+from pydpdk.process.times import BETWEEN, Times
 
 LOOK_S = 1.0
 SHOWN = ("count", *POINTS, "max")

@@ -1,0 +1,78 @@
+"""The 64-byte record of csrc/event.h in Python: its kinds, and immutable copies of one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pydpdk._core import ffi, lib
+from pydpdk.core.layout import dtype
+
+Events = npt.NDArray[Any]
+EVENT = dtype("event")
+KINDS: dict[str, int] = {
+    name.removeprefix("EVENT_"): value
+    for value, name in sorted(ffi.typeof("enum event_kind").elements.items())
+    if value
+}
+"""QUOTE, FILL, ... -> value of enum event_kind."""
+BID: int = lib.SIDE_BID
+ASK: int = lib.SIDE_ASK
+
+
+NO_EVENTS: Events = np.zeros(0, EVENT)
+
+
+def join(arrays: Iterable[Events]) -> Events:
+    """Events of all, in one read-only copy. Through bytes: numpy takes records field by field."""
+    data = b"".join([events.tobytes() for events in arrays if len(events)])
+    return np.frombuffer(data, EVENT) if data else NO_EVENTS
+
+
+class Event(NamedTuple):
+    """A record of any kind but QUOTE; fields and units as in csrc/event.h. Valid for good."""
+
+    ts_recv: int
+    ts_event: int
+    sequence: int
+    instrument_id: int
+    kind: int
+    side: int
+    flags: int
+    price: int
+    order_id: int
+    size: int
+    aux: int
+
+
+class Quote(NamedTuple):
+    """A QUOTE record: the best prices (1e-9, UNDEF_PRICE for an empty side) after a change."""
+
+    ts_recv: int
+    ts_event: int
+    sequence: int
+    instrument_id: int
+    kind: int
+    side: int
+    flags: int
+    bid: int
+    ask: int
+    bid_size: int
+    ask_size: int
+
+
+_CODES = {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i8": "q"}
+
+
+def layout_struct(names: tuple[str, ...]) -> struct.Struct:
+    """Packs and unpacks the named fields of ``struct event``, in order of offset, gaps skipped."""
+    form, at = "=", 0
+    for name in names:
+        kind, offset = EVENT.fields[name][:2]  # type: ignore[index]
+        form += f"{offset - at}x{_CODES[kind.str[1:]]}"
+        at = offset + kind.itemsize
+    return struct.Struct(form)

@@ -1,0 +1,144 @@
+"""One feed of an engine: its books, accounts and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pydpdk._core import ffi, lib
+from pydpdk.core import counters
+from pydpdk.core.books import Books
+from pydpdk.engine.feed import Feed
+
+if TYPE_CHECKING:
+    from pydpdk.engine.engine import Engine
+
+
+class FeedView:
+    """One running feed: its books, accounts and counters."""
+
+    def __init__(self, engine: Engine, feed: Any, index: int, spec: Feed) -> None:
+        self._engine = engine
+        self._feed = feed
+        self._books = Books(lib.feed_books(feed))
+        self.index = index
+        self.spec = spec
+        self.base = index << 16  # of its instrument ids
+
+    @property
+    def pointer(self) -> Any:
+        """The ``struct feed *``. PydpdkError once the engine is closed."""
+        self._engine._open()
+        return self._feed
+
+    @property
+    def books(self) -> Books:
+        """Its books, of the running session."""
+        self._engine._open()
+        return self._books
+
+    def symbols(self) -> dict[int, str]:
+        """Symbols by ``instrument_id``, of the instruments that this session named."""
+        symbols = self.books.instruments["symbol"]
+        return {
+            self.base + i: symbols[i].decode("latin-1").rstrip()
+            for i in np.flatnonzero(symbols != b"").tolist()
+        }
+
+    def counters(self) -> dict[str, int]:
+        """Every counter of the registry, as this feed moved it (while it runs: a step ago)."""
+        if not self._engine.running:  # each step ends with a sync of its own
+            lib.feed_sync(self.pointer)
+        return counters.read(lib.feed_counters(self.pointer))
+
+    def messages(self) -> dict[str, int]:
+        """Decoded messages by the venue's type letter."""
+        by_type = ffi.unpack(lib.feed_decoder(self.pointer).by_type, 256)
+        return {chr(i): n for i, n in enumerate(by_type) if n}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Statistics of line A, then B."""
+        lines = lib.feed_lines(self.pointer)
+        names = ("packets", "messages", "wins", "losses", "healed", "leads", "lead_ns_max", "stale")
+        return [
+            {
+                "line": str(endpoint),
+                **{name: getattr(lines[i], name) for name in names},
+                "lead_ns_mean": lines[i].lead_ns_sum // max(lines[i].leads, 1),
+            }
+            for i, endpoint in enumerate(self.spec.lines)
+        ]
+
+    def sessions(self) -> Iterator[dict[str, Any]]:
+        """The account of each session, oldest first (the last 64), the running one last.
+
+        ``first..last`` were expected = ``delivered`` + ``lost``; ``received`` over all lines =
+        delivered + duplicate + late + cut + untrusted. UsageError while start() runs.
+        """
+        self._engine._still()
+        for i in range(lib.feed_sessions(self.pointer)):
+            ledger = lib.feed_ledger(self.pointer, i)
+            if ledger != ffi.NULL:
+                yield _account(ledger, self.spec.protocol)
+
+    @property
+    def gaps_pointer(self) -> Any:
+        """``const uint32_t *`` on the gap count, for risk."""
+        return ffi.addressof(lib.feed_decoder(self.pointer), "gaps")
+
+    def is_suspect(self, instrument: int) -> bool:
+        """Whether the book of that number (within this feed) may be wrong."""
+        book = self.books.instruments[instrument]
+        return bool(book["epoch"] != self.gaps or book["state"] & lib.BOOK_BROKEN)
+
+    @property
+    def gaps(self) -> int:
+        """Gap count of this session: books whose epoch is older are suspect."""
+        return int(lib.feed_decoder(self.pointer).gaps)
+
+    @property
+    def suspect_instruments(self) -> int:
+        """How many of this session's books may be wrong: broken, or older than a gap."""
+        state, epoch = (self.books.instruments[name] for name in ("state", "epoch"))
+        stale = (epoch != self.gaps) & (state & lib.BOOK_SEEN != 0)
+        return int(np.count_nonzero(stale | (state & lib.BOOK_BROKEN != 0)))
+
+    @property
+    def suspect(self) -> bool:
+        """Whether any book of this session may be wrong."""
+        return self.suspect_instruments > 0
+
+
+def _account(ledger: Any, protocol: str) -> dict[str, Any]:
+    raw = bytes(ffi.buffer(ledger.session, lib.SESSION_ID))
+    text = raw.rstrip(b" \0").decode("latin-1") if protocol == "itch50" else raw[:8].hex()
+    recovered = (
+        "received",
+        "delivered",
+        "duplicate",
+        "late",
+        "cut",
+        "untrusted",
+        "lost",
+        "mismatched",
+    )
+    return {
+        "session": text,
+        "first": ledger.first,
+        "last": ledger.next - 1,
+        **{name: getattr(ledger, name) for name in recovered},
+        "gaps": ledger.gaps_detected,
+        "recovered": ledger.gaps_healed,
+        "declared": ledger.gaps_declared,
+        "ended": bool(ledger.ended),
+        "ts_first": ledger.ts_first,
+        "ts_last": ledger.ts_last,
+        "books": {
+            "instruments": ledger.instruments,
+            "orders": ledger.orders,
+            "levels": ledger.levels,
+            "hash": f"{ledger.books_hash:016x}",
+        },
+    }

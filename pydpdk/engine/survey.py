@@ -1,0 +1,174 @@
+"""What is in a capture: destinations, framing, sessions, gaps; and the feeds to subscribe."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydpdk._core import ffi, lib
+from pydpdk.core import counters, layout
+from pydpdk.engine.feed import Endpoint, Feed, midnight_ns
+from pydpdk.errors import DataError, UsageError
+from pydpdk.source.source import Source
+
+FRAMINGS = {
+    lib.FRAMING_UNKNOWN: "unknown",
+    lib.FRAMING_MOLDUDP64: "moldudp64",
+    lib.FRAMING_IEXTP: "iextp",
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One destination of a capture and what its packets say of themselves."""
+
+    endpoint: Endpoint
+    framing: str
+    protocol: str | None
+    session: str
+    vlan: int
+    fields: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "destination": str(self.endpoint),
+            "framing": self.framing,
+            "protocol": self.protocol,
+            "session": self.session,
+            "vlan": self.vlan,
+            **self.fields,
+        }
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All streams of one capture, in order of appearance, and the fate of its frames."""
+
+    streams: tuple[Stream, ...]
+    counters: dict[str, int]
+    ts_first: int
+    ts_last: int
+    streams_lost: int
+    error: int
+
+    def candidates(self, protocol: str) -> list[Stream]:
+        """Streams that speak ``protocol``."""
+        return [stream for stream in self.streams if stream.protocol == protocol]
+
+    def contents(self) -> str:
+        """Destinations and what they speak, the first few of them, on one line."""
+        told = [f"{s.endpoint} ({s.protocol or s.framing})" for s in self.streams[:8]]
+        more = len(self.streams) - len(told)
+        return ", ".join(told + [f"{more} more"] * (more > 0)) or "no UDP"
+
+
+def survey(source: Source, progress: Callable[[int], None] | None = None) -> Survey:
+    """Read ``source`` to its end. ``progress`` is called with the frames read so far."""
+    state = ffi.new("struct survey *")
+    rc = 1
+    while rc > 0:
+        rc = lib.survey_step(state, source.pointer, 1 << 16)
+        if progress:
+            progress(state.counters.value[0])
+    return Survey(
+        streams=tuple(_stream(state.stream[i]) for i in range(state.streams)),
+        counters=counters.read(ffi.addressof(state, "counters")),
+        ts_first=state.ts_first,
+        ts_last=state.ts_last,
+        streams_lost=state.streams_lost,
+        error=rc,
+    )
+
+
+def _stream(stream: Any) -> Stream:
+    address = ipaddress.ip_address(bytes(ffi.buffer(stream.dst, stream.addr_len)))
+    raw = bytes(ffi.buffer(stream.session, lib.SESSION_ID))
+    mold = stream.framing == lib.FRAMING_MOLDUDP64
+    session = raw.rstrip(b" \0").decode("latin-1") if mold else raw[:8].hex()
+    names = (
+        "packets",
+        "bytes",
+        "messages",
+        "heartbeats",
+        "sessions",
+        "first",
+        "next",
+        "gaps",
+        "lost",
+        "behind",
+        "not_framed",
+        "ts_first",
+        "ts_last",
+    )
+    return Stream(
+        endpoint=Endpoint(str(address), stream.port),
+        framing=FRAMINGS[stream.framing],
+        protocol=_protocol(stream),
+        session="" if stream.framing == lib.FRAMING_UNKNOWN else session,
+        vlan=stream.vlan,
+        fields={name: getattr(stream, name) for name in names},
+    )
+
+
+def _protocol(stream: Any) -> str | None:
+    """The protocol whose framing, id and message lengths fit; None when none does."""
+    for i in range(lib.protocol_count()):
+        row = lib.protocol_at(i)
+        name = str(ffi.string(row.name).decode())
+        if stream.framing == lib.FRAMING_IEXTP:
+            if row.iextp == stream.iextp:
+                return name
+        elif stream.framing == lib.FRAMING_MOLDUDP64 and row.session == lib.SESSION_MOLDUDP64:
+            known = layout.messages(name).get(chr(stream.type))
+            if stream.type == 0 or (known and known.length == stream.length):
+                return name
+    return None
+
+
+def joined(surveys: Sequence[Survey]) -> Survey:
+    """Several captures as one: the earliest stream of each destination, in order of time."""
+    first: dict[Endpoint, Stream] = {}
+    streams = (stream for found in surveys for stream in found.streams)
+    for stream in sorted(streams, key=lambda stream: stream.fields["ts_first"]):
+        first.setdefault(stream.endpoint, stream)
+    return replace(
+        surveys[0],
+        streams=tuple(first.values()),
+        ts_first=min((found.ts_first for found in surveys if found.ts_first), default=0),
+        ts_last=max(found.ts_last for found in surveys),
+    )
+
+
+def check_lines(feed: Feed, found: Survey) -> None:
+    """Refuse lines of which a capture has none: it would be replayed into nothing."""
+    seen = {stream.endpoint for stream in found.streams}
+    if feed.lines and not seen.intersection(feed.lines) and not found.streams_lost:
+        raise DataError(f"nothing for {feed} in this capture; it has: {found.contents()}")
+
+
+def resolve(feed: Feed, found: Survey) -> Feed:
+    """``feed`` with what a capture can tell: its lines when none were named, its midnight."""
+    lines = feed.lines
+    if not lines:
+        candidates = found.candidates(feed.protocol)
+        streams = [s for s in candidates if s.fields["messages"]] or candidates
+        if not streams:
+            raise DataError(
+                f"no {feed.protocol} stream in this capture; it has: {found.contents()}"
+            )
+        if len(streams) > lib.LINES_MAX or len({s.session for s in streams}) > 1:
+            choices = "\n".join(
+                f"  --feed {feed.protocol}@{s.endpoint}   session {s.session!r}, "
+                f"{s.fields['messages']} messages"
+                for s in streams
+            )
+            raise UsageError(
+                f"several {feed.protocol} streams in this capture; choose one, or the two lines "
+                f"of one feed as {feed.protocol}@A,B:\n{choices}"
+            )
+        lines = tuple(stream.endpoint for stream in streams)
+    midnight = feed.midnight_ns or (midnight_ns(found.ts_first) if found.ts_first else 0)
+    return replace(feed, lines=lines, midnight_ns=midnight)

@@ -1,0 +1,130 @@
+"""The simulated venue as a replay trades with it, and the money that it makes or loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any, Self
+
+import numpy as np
+
+from pydpdk._core import lib
+from pydpdk.core.event import Events, join
+from pydpdk.core.layout import UNDEF_PRICE
+from pydpdk.core.ring import Reader, Ring
+from pydpdk.gateway.sim import SimVenue
+
+REPORT_SLOTS_MIN = 1 << 16
+
+
+class Gateway:
+    """A SimVenue with a report ring of its own that cannot overflow.
+
+    It feeds the venue pieces that cause no more reports than the ring has slots (the bounds
+    stand in csrc/trade/venue.h) and takes the reports out after each.
+    """
+
+    def __init__(self, orders_max: int, slots_min: int = REPORT_SLOTS_MIN) -> None:
+        """``orders_max``: resting at once."""
+        slots = 1 << (max(slots_min, 2 * orders_max, lib.VENUE_REPORTS_PER_ORDER) - 1).bit_length()
+        self._stack = ExitStack()
+        self._ring = self._stack.enter_context(Ring(slots, clock="capture"))
+        self._reader = self._stack.enter_context(Reader(fd=self._ring.fd, from_start=True))
+        self.venue = self._stack.enter_context(SimVenue(self._ring, orders_max=orders_max))
+        self._events_max = (slots - orders_max) // 2
+        self._orders_max = slots // lib.VENUE_REPORTS_PER_ORDER
+        self._reports: list[Events] = []
+
+    def market(self, events: Events) -> None:
+        """See SimVenue.market."""
+        for at in range(0, len(events), self._events_max):
+            self.venue.market(events[at : at + self._events_max])
+            self._drain()
+
+    def orders(self, orders: Events, now: int) -> None:
+        """See SimVenue.orders."""
+        for at in range(0, len(orders), self._orders_max):
+            self.venue.orders(orders[at : at + self._orders_max], now)
+            self._drain()
+
+    def _drain(self) -> None:
+        while self._reader.ready():
+            self._reports.append(join([self._reader.batch(self._reader.slots)]))
+            self._reader.release()
+
+    def take(self) -> Events:
+        """Execution reports since the last call, in order."""
+        reports, self._reports = self._reports, []
+        return reports[0] if len(reports) == 1 else join(reports)
+
+    @property
+    def lost(self) -> int:
+        """Reports that found no room: none, unless a bound is wrong."""
+        return self._ring.stats().lost
+
+    def close(self) -> None:
+        """Forget all orders and reports."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Fills:
+    """Cash, position and last mid by instrument, in exact integers (1e-9 of the currency)."""
+
+    def __init__(self) -> None:
+        self.cash: dict[int, int] = {}
+        self.position: dict[int, int] = {}
+        self.mids: dict[int, int] = {}
+        self.count = 0
+        self.shares = 0
+        self._last: dict[int, int] = {}
+        self._held = np.zeros(lib.FEEDS_MAX << 16, np.bool_)
+
+    def add(self, fills: Events) -> None:
+        """Book EVENT_FILL records."""
+        fields = ("instrument_id", "side", "price", "size")
+        for instrument, side, price, size in _rows(fills, slice(None), *fields):
+            sign = 1 if side == lib.SIDE_BID else -1
+            self.cash[instrument] = self.cash.get(instrument, 0) - sign * price * size
+            self.position[instrument] = self.position.get(instrument, 0) + sign * size
+            self._last[instrument] = price
+            self._held[instrument] = True
+            self.count += 1
+            self.shares += size
+
+    def quotes(self, events: Events) -> None:
+        """Note the mids of the EVENT_QUOTE records of instruments that were traded."""
+        if not self.position:
+            return
+        held = self._held[events["instrument_id"]] & (events["kind"] == lib.EVENT_QUOTE)
+        rows = held.nonzero()[0]
+        for instrument, bid, ask in _rows(events, rows, "instrument_id", "bid", "ask"):
+            self.mark(instrument, bid, ask)
+
+    def mark(self, instrument: int, bid: int, ask: int) -> None:
+        """Note a mid, if both sides have a price."""
+        if bid > 0 and ask > 0 and UNDEF_PRICE not in (bid, ask):
+            self.mids[instrument] = (bid + ask) // 2
+
+    def open(self) -> dict[int, int]:
+        """Positions that are not flat."""
+        return {i: position for i, position in self.position.items() if position}
+
+    @property
+    def unmarked(self) -> int:
+        """Open positions without a mid: they are valued at their last fill."""
+        return sum(instrument not in self.mids for instrument in self.open())
+
+    def profit(self) -> int:
+        """Profit in 1e-9 of the currency, open positions valued at the last mid."""
+        marks = self._last | self.mids
+        return sum(self.cash.values()) + sum(n * marks[i] for i, n in self.open().items())
+
+
+def _rows(events: Events, rows: Any, *names: str) -> Iterable[tuple[int, ...]]:
+    return zip(*(events[name][rows].tolist() for name in names), strict=True)

@@ -1,0 +1,131 @@
+"""What a configuration takes of a host, worked out without opening anything. Sizes in bytes.
+
+Rings and flight recorders are files in /dev/shm, taken whole at start. The books of a live engine
+are too; those of a stage (its mirror) are reserved and grow into what the market needs. mbufs come
+out of EAL's memory (``memory_mb``); a packet socket's ring out of the kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from pydpdk._core import ffi, lib
+from pydpdk.engine.engine import ring_slots
+from pydpdk.engine.feed import Feed
+from pydpdk.errors import check
+from pydpdk.process.config import Config, Loop, Source
+from pydpdk.source.source import DESCRIPTORS, HEADROOM, POOL_BYTES
+
+RECORD = 64
+MBUF = 2048  # bytes of a frame; more only where the MTU of a socket needs it
+# Of DPDK 22.11 (rte_mempool.h): a cache for each of 128 cores, a header of one line an object.
+POOL_BYTES_FIXED = 128 * (64 + 1024 * 8)
+OBJECT_BYTES = 64 + 128  # and struct rte_mbuf
+POOL_CACHE = 256  # csrc/dpdk/open.c
+SOCKET_RINGS = ("tpacket", "af_packet")
+FRAME_MORE = 14 + 8  # Ethernet header, two tags
+
+
+def slots(config: Config, loop: Loop) -> int:
+    """Records that the ring of a loop holds."""
+    return max(config.ring_slots, ring_slots([plan.feed for plan in loop.feeds]))
+
+
+def flight_bytes(loop: Loop) -> int:
+    """Of the flight recorder of a loop, a power of two; 0: it has none."""
+    size = sum(source.flight_mb for source in loop.sources) << 20
+    return 1 << (size - 1).bit_length() if size else 0
+
+
+def shared(config: Config) -> int:
+    """Of rings and flight recorders."""
+    loops = config.loops()
+    return sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
+
+
+def ports(config: Config) -> Iterator[tuple[Source, int]]:
+    """Sources behind a DPDK driver, and the queues asked of each."""
+    for source in config.sources:
+        if source.device.row.dpdk and (queues := config.queues(source.name)):
+            yield source, queues
+
+
+def pools(config: Config) -> int:
+    """Of mbufs: what EAL's memory must hold."""
+    return sum(queues * _queue(source.mtu) for source, queues in ports(config))
+
+
+def _queue(mtu: int) -> int:
+    """The pools of one queue, as csrc/dpdk/open.c makes them."""
+    receive = max(POOL_BYTES // MBUF, DESCRIPTORS + 2 * lib.BURST_MAX + 2 * POOL_CACHE)
+    send = DESCRIPTORS // 2 + lib.BURST_MAX + 2 * POOL_CACHE
+    return _pool(receive, MBUF) + _pool(send, mtu + FRAME_MORE)
+
+
+def _pool(objects: int, room: int) -> int:
+    lines = -(-(room + HEADROOM) // 64) * 64
+    return POOL_BYTES_FIXED + objects * (OBJECT_BYTES + lines) + 8 * (1 << objects.bit_length())
+
+
+def sockets(config: Config) -> int:
+    """Of the receive rings of packet sockets."""
+    return sum(
+        source.rx_ring_mb * config.queues(source.name) << 20
+        for source in config.sources
+        if source.device.row.prefix in SOCKET_RINGS
+    )
+
+
+def locked(config: Config) -> int:
+    """What counts against RLIMIT_MEMLOCK: a process without CAP_IPC_LOCK may not have more.
+
+    net_af_packet maps its rings locked, AF_XDP pins its buffers, vfio all of EAL's memory.
+    """
+    prefixes = {source.device.row.prefix for source, _ in ports(config)}
+    rings = sum(
+        source.rx_ring_mb * queues << 20
+        for source, queues in ports(config)
+        if source.device.row.prefix == "af_packet"
+    )
+    buffers = sum(
+        queues * _queue(source.mtu)
+        for source, queues in ports(config)
+        if source.device.row.prefix == "af_xdp"
+    )
+    return rings + buffers + (config.eal.memory_mb << 20 if "pci" in prefixes else 0)
+
+
+def books(config: Config) -> int:
+    """Of the engine's books."""
+    return sum(_feed_books(plan.feed) for plan in config.feeds)
+
+
+def mirrors(config: Config) -> int:
+    """Of the stages' own books at most."""
+    feeds = {loop.core: [plan.feed for plan in loop.feeds] for loop in config.loops()}
+    return sum(_feed_books(feed) for stage in config.stages for feed in feeds[stage.core])
+
+
+def _feed_books(feed: Feed) -> int:
+    return _books(feed.orders_max, feed.levels_max)
+
+
+@cache
+def _books(orders_max: int, levels_max: int) -> int:
+    out = ffi.new("struct books **")
+    config = {"orders_max": orders_max, "levels_max": levels_max, "seed": 0}
+    check(lib.books_create(ffi.new("struct books_config *", config), out), "books")
+    size = int(lib.books_memory(out[0]))
+    lib.books_destroy(out[0])
+    return size
+
+
+def eal_memory(config: Config) -> int:
+    """Ordinary memory that EAL takes: none when it has hugepages, or nothing to do."""
+    return 0 if config.eal.hugepages else pools(config)
+
+
+def cores(config: Config) -> tuple[int, ...]:
+    """That receive."""
+    return tuple(sorted({plan.core for plan in config.feeds if plan.core is not None}))

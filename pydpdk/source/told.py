@@ -1,0 +1,129 @@
+"""What a source says of itself: its figures, and what it can and cannot know."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from pydpdk._core import ffi, lib
+from pydpdk.errors import check
+from pydpdk.source.kinds import Description
+
+CLOCKS = {
+    lib.PORT_CLOCK_HOST: "host",
+    lib.PORT_CLOCK_TSC: "tsc",
+    lib.PORT_CLOCK_HARDWARE: "hardware",
+    lib.PORT_CLOCK_CAPTURE: "capture",
+    lib.PORT_CLOCK_KERNEL: "kernel",
+}
+LOSSES = {
+    lib.PORT_LOSSES_UNKNOWN: "unknown",
+    lib.PORT_LOSSES_DEVICE: "device",
+    lib.PORT_LOSSES_SOCKET: "socket",
+}
+
+
+@dataclass(frozen=True)
+class PortStats:
+    """A port's own figures; None where its driver cannot know.
+
+    ``missed``, ``no_mbuf``, ``errors`` and ``send_errors`` are of all its queues together.
+    """
+
+    received: int | None  # frames handed to the core
+    missed: int | None  # dropped by device or socket for want of room
+    no_mbuf: int | None  # times the driver found no mbuf: frames lost or left waiting
+    starved: int | None  # empty bursts, one in 64 looked at, that found no mbuf left
+    errors: int | None
+    oversize: int | None  # frames delivered cut
+    sent: int | None  # frames taken by the device
+    send_full: int | None  # times that less was sent than asked for want of room
+    send_refused: int | None  # frames too long or too short to be sent
+    send_errors: int | None  # taken but not sent, as far as the driver tells
+
+
+@dataclass(frozen=True)
+class CaptureInfo:
+    """How far a capture was read. Times are ns since the Unix epoch, offsets uncompressed."""
+
+    frames: int
+    offset: int
+    ts_first: int
+    ts_last: int
+    ts_regress: int
+    skipped: int
+    link: int
+    precision_ns: int
+    error: int
+    truncated: int  # 1 when the file ends inside a record
+    format: str
+    reason: str
+
+
+def known(description: Description, pointer: Any) -> dict[str, Any]:
+    """Of an open ``struct source *``.
+
+    ``clock``: domain of ``ts_recv``: "capture" (the file's), "host" (CLOCK_REALTIME at the
+    burst), "tsc" (TSC mapped to UTC at the burst), "hardware" (the device's, mapped to UTC),
+    "kernel" (CLOCK_REALTIME when the kernel took the frame). ``losses``: who counts them:
+    "device", "socket" (the kernel's for our socket), "file" (it has none), or "unknown".
+    ``bypass``: frames do not pass the kernel's network stack; ``copies`` of each before its
+    view; ``zero_copy``: of an AF_XDP socket, else None. ``joins``: who holds multicast
+    memberships. ``promiscuous``, ``all_multicast``, ``multicast_list``: "accepted", "not asked
+    for" or "refused: ...". ``queues`` and ``offloads``: as granted; ``rss``: the device spreads
+    what no rule steers. None: has no meaning for this kind.
+    """
+    row = description.row
+    told: dict[str, Any] = {
+        "spec": description.spec, "driver": row.driver, "mac": None, "mtu": None,
+        "queues_wanted": 1, "queues": 1, "rss": None,
+        "rx_descriptors": None, "tx_descriptors": None,
+        "offloads_wanted": [], "offloads": [],
+        "promiscuous": None, "all_multicast": None, "multicast_list": None,
+        "clock": "capture", "losses": "file", "truncation": row.truncation,
+        "bypass": row.bypass, "zero_copy": None, "copies": row.copies, "joins": row.joins,
+    }  # fmt: skip
+    return told if row.prefix == "pcap" else told | _port(description, pointer)
+
+
+def _port(description: Description, pointer: Any) -> dict[str, Any]:
+    port = ffi.new("struct port_known *")
+    ask = lib.port_known if description.row.dpdk else lib.tpacket_known
+    check(ask(pointer, port), f"{description.spec}: what is known")
+    zero_copy = None if port.zero_copy < 0 else bool(port.zero_copy)
+    return {
+        "driver": _text(port.driver),
+        "mac": bytes(port.mac).hex(":"),
+        "mtu": port.mtu,
+        "queues_wanted": port.queues_wanted,
+        "queues": port.queues,
+        "rss": bool(port.rss),
+        "rx_descriptors": port.rx_descriptors,
+        "tx_descriptors": port.tx_descriptors,
+        "offloads_wanted": _text(port.offloads_wanted).split(),
+        "offloads": _text(port.offloads).split(),
+        "promiscuous": _granted(port.promiscuous),
+        "all_multicast": _granted(port.all_multicast),
+        "multicast_list": _granted(port.multicast_list),
+        "clock": CLOCKS[port.clock],
+        "losses": LOSSES[port.losses],
+        "zero_copy": zero_copy,
+        "copies": description.row.copies - bool(zero_copy),
+    }
+
+
+def values(struct: Any) -> list[Any]:
+    """A C struct's members in order, char arrays as str."""
+    fields = (getattr(struct, name) for name, _ in ffi.typeof(struct).item.fields)
+    return [ffi.string(f).decode() if isinstance(f, ffi.CData) else f for f in fields]
+
+
+def _text(chars: Any) -> str:
+    return str(ffi.string(chars).decode())
+
+
+def _granted(code: int) -> str:
+    if code < 0:
+        return f"refused: {os.strerror(-code)}"
+    return "accepted" if code else "not asked for"
