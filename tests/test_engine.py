@@ -13,7 +13,8 @@ from pydpdk.engine.engine import END, Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError
 from pydpdk.gateway.gateway import join
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.account import books_result
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
@@ -32,14 +33,9 @@ def day(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(day):
     """All records, and the account, of a lockstep replay."""
-    batches = []
-    keep = lambda events: batches.append(events.copy())  # noqa: E731
-    with (
-        Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
-        Lockstep(engine, on_events=keep) as lockstep,
-    ):
-        lockstep.run()
-        return join(batches).tobytes(), list(engine.feeds[0].sessions())
+    with Replay(day, FEED, keep_events=True) as pipeline:
+        pipeline.run()
+        return pipeline.events().tobytes(), list(pipeline.engine.feeds[0].sessions())
 
 
 def engine_of(day, **options):
@@ -138,8 +134,7 @@ def test_a_broken_book_is_suspect_without_any_gap(day):
         lib.book_of(feed.books.pointer, seen[0]).state |= lib.BOOK_BROKEN
         assert (feed.suspect, feed.suspect_instruments) == (True, 1)
         lib.book_of(feed.books.pointer, seen[1]).epoch = feed.gaps + 1
-        with Lockstep(engine) as lockstep:
-            books = lockstep.result()["books"]
+        books = books_result(engine)
         assert (books["suspect"], books["suspect_instruments"]) == (True, 2)
         assert known > 2
 
