@@ -107,11 +107,15 @@ def replay(
 
 
 class Replay:
-    """A replay that is open, for who wants to watch it, to stop it or to look into its engine.
+    """A replay that is open, for those who want to watch it, to stop it or to look into it.
 
-    Arguments and errors are those of replay(); ``keep``: orders sent, execution reports and the
-    profit over time stay, else they are only counted. ``options`` are the Engine's. It closes
-    itself at the end of a ``with``.
+        with pydpdk.Replay("day.pcap") as replay:
+            while replay.cycle():
+                print(replay.engine.now, replay.engine.feeds[0].books.top(1))
+
+    Arguments and errors are those of replay(). ``keep``: orders sent, execution reports and the
+    profit over time stay, else they are only counted. ``options`` are the Engine's, which is
+    ``engine``; ``desk`` has the strategy with its ``risk`` and ``fills``, None without one.
     """
 
     def __init__(
@@ -131,6 +135,8 @@ class Replay:
         stage = _stage(strategy, params)
         config = load_config(limits) if isinstance(limits, str | Path) else limits
         specs = [str(spec) for spec in _several(sources)]
+        if not specs:
+            raise UsageError("no source: name a capture")
         self.speed = speed
         self.interrupted = False
         self.events_read = 0
@@ -154,7 +160,7 @@ class Replay:
             self._stack = stack.pop_all()
 
     def run(self, progress: Progress | None = None, stop: Callable[[], bool] | None = None) -> None:
-        """To the end of every source, or until ``stop()``.
+        """Run to the end of every source, or until ``stop()``.
 
         ``progress(frames, now)`` is called about ten times a second.
         """
@@ -232,7 +238,7 @@ class Replay:
             time.sleep(min(ahead / 1e9, PATIENCE))
 
     def close(self) -> None:
-        """Closes sources, engine and all else. What was returned stays."""
+        """Close sources, engine and all else, as the end of a ``with`` does."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -242,7 +248,7 @@ class Replay:
         self.close()
 
     def accounts(self) -> dict[str, Any]:
-        """What came in, was built, traded and lost, as ``pydpdk replay --json`` prints it.
+        """Say what came in, was built, traded and lost, as ``pydpdk replay --json`` prints it.
 
         ``unexplained`` is 0 when every account closes.
         """
@@ -264,7 +270,7 @@ class Replay:
         }  # fmt: skip
 
     def result(self) -> Result:
-        """All that came of it, in copies that outlive it."""
+        """Give back all that came of it so far, in copies that outlive it."""
         symbols, desk = self.engine.instruments(), self.desk
         return Result(
             accounts=self.accounts(),
@@ -279,14 +285,14 @@ class Replay:
         )
 
     def events(self) -> Events:
-        """The records so far, with ``keep_events``."""
+        """Give the records so far; none but with ``keep_events``."""
         return join(self._events)
 
     def _latency(self) -> dict[str, dict[str, int]]:
         return {name: hist.percentiles() for name, hist in self.times().items()}
 
     def times(self) -> dict[str, Hist]:
-        """Those of pydpdk/process/times.py that have counted anything."""
+        """Times of each part that has counted any, by its name (``pydpdk times --explain``)."""
         hists = self.engine.times() | {"read": self.read_times}
         if self.desk:
             hists |= self.desk.times

@@ -51,8 +51,9 @@ class Result:
     """
 
     accounts: dict[str, Any]
-    """What ``pydpdk replay --json`` prints: frames, messages, sequence, books (``hash``: equal
-    books have equal ones), lines, orders, latency_ns, counters, unexplained..."""
+    """What ``pydpdk replay --json`` prints: frames, messages, sequence, books (equal ones have
+    the same ``hash``), lines, orders, latency_ns, events, counters, ``unexplained`` (0 when every
+    account closes), interrupted, problems."""
     symbols: dict[int, str]
     """By ``instrument_id``, of the instruments that the last session of each feed named."""
     books: Array

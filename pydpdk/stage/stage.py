@@ -51,6 +51,12 @@ class StageError(PydpdkError):
 class Stage:
     """Base of strategies.
 
+    A strategy defines ``on_quote(self, quote, orders)``, ``on_fill(self, fill, orders)`` and so
+    on: one method for each kind of record (KINDS) that it wants, named after it in small letters;
+    it gets a Quote, else an Event, and Orders. Or it defines ``on_batch(self, events, orders)``
+    and gets all records of a batch at once, as a read-only numpy view of dtype EVENT that is
+    valid during the call. Both see the same records in the same order.
+
     ``state = {"field": "dtype" or ("dtype", shape)}`` declares everything that must survive a
     restart: ``self.state`` is one numpy record of these fields, zero at first.
     """
