@@ -85,7 +85,13 @@ class Arbiter:
         data = ffi.new("uint8_t[]", blocks or b"\0")
         span = ffi.new(
             "struct span *",
-            {"sequence": sequence, "count": count, "blocks": data, "len": len(blocks)},
+            {
+                "sequence": sequence,
+                "count": count,
+                "blocks": data,
+                "len": len(blocks),
+                "prefix": {"len": 2},
+            },
         )
         reason = lib.arbiter_span(self.pointer, line, span, ts, ts)
         lib.arbiter_flush(self.pointer)  # the packet's bytes end here

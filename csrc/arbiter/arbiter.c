@@ -2,6 +2,7 @@
 #include "arbiter/hold.h"
 #include "base/crc32c.h"
 #include "counter_id.h"
+#include "session/message.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -93,17 +94,6 @@ static const struct past *recall(const struct arbiter *arbiter, uint64_t sequenc
         return NULL;
     const struct past *past = &arbiter->history[sequence & (HISTORY - 1)];
     return past->crc & 2 ? past : NULL;
-}
-
-/* Length of the block at `at`, or -1 when it is not whole. */
-static inline int64_t block_len(const struct span *span, uint32_t at)
-{
-    if (span->len - at < 2)
-        return -1;
-    uint16_t raw;
-    memcpy(&raw, span->blocks + at, sizeof raw);
-    uint32_t len = span->flags & SPAN_LITTLE_ENDIAN ? raw : __builtin_bswap16(raw);
-    return len <= span->len - at - 2 ? (int64_t)len : -1;
 }
 
 int arbiter_create(const struct arbiter_config *config, struct counters *counters,
@@ -375,8 +365,8 @@ struct block { unsigned i; uint32_t at; };
 
 static inline const uint8_t *next_block(const struct span *span, struct block *block, int64_t len)
 {
-    const uint8_t *data = span->blocks + block->at + 2;
-    block->at += 2 + (uint32_t)len;
+    const uint8_t *data = span->blocks + block->at + span->prefix.len;
+    block->at += span->prefix.len + (uint32_t)len;
     block->i++;
     return data;
 }
@@ -391,9 +381,10 @@ static bool comparable(const struct arbiter *arbiter, const struct span *span)
 static struct block deliver_run(struct arbiter *arbiter, unsigned line, const struct span *span, struct block block,
                                 uint64_t ts_recv)
 {
+    const struct span walked = *span;   /* of our own: nothing that is stored can change it */
     uint64_t first = arbiter->expected;
-    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;)
-        place(arbiter, line, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    for (int64_t len; block.i < walked.count && (len = message_len(&walked, block.at)) >= 0;)
+        place(arbiter, line, next_block(&walked, &block, len), (uint32_t)len, ts_recv);
     uint64_t count = arbiter->expected - first;
     arbiter->lines[line].wins += count;
     arbiter->ledger.delivered += count;
@@ -418,11 +409,12 @@ static struct block copies_run(struct arbiter *arbiter, const struct span *span,
         arbiter->ledger.duplicate += span->count;
         return (struct block){ span->count, span->len };
     }
-    uint64_t end = arbiter->expected - span->sequence;
-    unsigned count = end < span->count ? (unsigned)end : span->count;
-    for (int64_t len; block.i < count && (len = block_len(span, block.at)) >= 0;) {
-        uint64_t sequence = span->sequence + block.i;
-        old(arbiter, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    const struct span walked = *span;
+    uint64_t end = arbiter->expected - walked.sequence;
+    unsigned count = end < walked.count ? (unsigned)end : walked.count;
+    for (int64_t len; block.i < count && (len = message_len(&walked, block.at)) >= 0;) {
+        uint64_t sequence = walked.sequence + block.i;
+        old(arbiter, sequence, next_block(&walked, &block, len), (uint32_t)len, ts_recv);
     }
     return block;
 }
@@ -432,7 +424,7 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
                      uint32_t *used)
 {
     struct block block = { 0, 0 };
-    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;) {
+    for (int64_t len; block.i < span->count && (len = message_len(span, block.at)) >= 0;) {
         uint64_t sequence = span->sequence + block.i;
         if (sequence < arbiter->expected)
             block = copies_run(arbiter, span, block, ts_recv);
@@ -608,8 +600,8 @@ uint64_t arbiter_newest_send(const struct arbiter *arbiter)
 
 int arbiter_seen(const struct arbiter *arbiter, const struct span *span)
 {
-    int64_t len = block_len(span, 0);
+    int64_t len = message_len(span, 0);
     const struct past *past = span->sequence < arbiter->expected ? recall(arbiter, span->sequence) : NULL;
     return span->count > 0 && len >= 0 && past != NULL && arbiter->config.compare
-        && ((past->crc ^ crc32c(span->blocks + 2, (uint32_t)len)) & ~3u) == 0;
+        && ((past->crc ^ crc32c(span->blocks + span->prefix.len, (uint32_t)len)) & ~3u) == 0;
 }

@@ -32,13 +32,12 @@ struct message_type {       /* a row of a protocol's table */
     const char *name;       /* of the message, and of its struct behind the protocol's prefix */
 };
 
-enum session_kind { SESSION_MOLDUDP64 = 1, SESSION_IEXTP = 2 };
-
 struct protocol {           /* a row of decode.c */
     const char *name;       /* "itch50" */
     const char *prefix;     /* of its structs: "iex" in struct iex_trade_report */
-    int32_t session;        /* enum session_kind */
-    uint32_t iextp;         /* enum iextp_protocol, or 0 */
+    const struct framing *framing;
+    uint32_t variant;       /* of the framing: enum iextp_protocol, or 0 */
+    uint32_t grows;         /* 1: the venue may add fields at the end of a message */
     const struct message_type *types;
     uint32_t types_count;
     uint32_t pad;

@@ -1,6 +1,7 @@
 #include "decode/protocols.h"
 #include "decode/sample.h"
 #include "decode/symbols.h"
+#include "session/framings.h"
 #include "wire/iex.h"
 #include "wire/iextp.h"
 #include "wire/read.h"
@@ -305,13 +306,13 @@ static void close(struct decoder *decoder)
 static void reset(struct decoder *decoder) { (void)decoder; }
 
 const struct protocol tops16_protocol = {
-    .name = "tops16", .prefix = "iex", .session = SESSION_IEXTP, .iextp = IEXTP_TOPS_1_6,
+    .name = "tops16", .prefix = "iex", .framing = &iextp_framing, .variant = IEXTP_TOPS_1_6, .grows = 1,
     .types = tops16_types, .types_count = sizeof tops16_types / sizeof tops16_types[0],
     .open = open, .close = close, .reset = reset, .decode = tops16_decode,
 };
 
 const struct protocol deep10_protocol = {
-    .name = "deep10", .prefix = "iex", .session = SESSION_IEXTP, .iextp = IEXTP_DEEP_1_0,
+    .name = "deep10", .prefix = "iex", .framing = &iextp_framing, .variant = IEXTP_DEEP_1_0, .grows = 1,
     .types = deep10_types, .types_count = sizeof deep10_types / sizeof deep10_types[0],
     .open = open, .close = close, .reset = reset, .decode = deep10_decode,
 };

@@ -1,5 +1,6 @@
 #include "decode/protocols.h"
 #include "decode/sample.h"
+#include "session/framings.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -456,7 +457,7 @@ static void close(struct decoder *decoder)
 static void reset(struct decoder *decoder) { set_day(decoder, DAY_NEW); }
 
 const struct protocol itch50_protocol = {
-    .name = "itch50", .prefix = "itch50", .session = SESSION_MOLDUDP64,
+    .name = "itch50", .prefix = "itch50", .framing = &moldudp64_framing,
     .types = types, .types_count = sizeof types / sizeof types[0],
     .open = open, .close = close, .reset = reset, .decode = decode,
 };

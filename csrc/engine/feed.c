@@ -277,8 +277,8 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
     struct span span;
     if (!allowed(feed, datagram))
         return COUNT_drop_unexpected_src;
-    int reason = feed->protocol->session == SESSION_MOLDUDP64
-        ? moldudp64_parse(datagram, &span) : iextp_parse(datagram, (uint16_t)feed->protocol->iextp, &span);
+    const struct protocol *protocol = feed->protocol;
+    int reason = protocol->framing->parse(datagram, protocol->variant, arbiter_lines(feed->arbiter)[line].next, &span);
     if (reason == 0)
         reason = session_of(feed, line, &span, ts_recv, now);
     if (reason != 0)

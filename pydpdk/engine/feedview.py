@@ -10,7 +10,7 @@ import numpy as np
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters
 from pydpdk.core.books import Books
-from pydpdk.engine.feed import Feed
+from pydpdk.engine.feed import Feed, session_name
 
 if TYPE_CHECKING:
     from pydpdk.engine.engine import Engine
@@ -81,7 +81,7 @@ class FeedView:
         for i in range(lib.feed_sessions(self.pointer)):
             ledger = lib.feed_ledger(self.pointer, i)
             if ledger != ffi.NULL:
-                yield _account(ledger, self.spec.protocol)
+                yield _account(ledger, lib.feed_protocol(self.pointer).framing)
 
     @property
     def gaps_pointer(self) -> Any:
@@ -111,9 +111,7 @@ class FeedView:
         return self.suspect_instruments > 0
 
 
-def _account(ledger: Any, protocol: str) -> dict[str, Any]:
-    raw = bytes(ffi.buffer(ledger.session, lib.SESSION_ID))
-    text = raw.rstrip(b" \0").decode("latin-1") if protocol == "itch50" else raw[:8].hex()
+def _account(ledger: Any, framing: Any) -> dict[str, Any]:
     recovered = (
         "received",
         "delivered",
@@ -125,7 +123,7 @@ def _account(ledger: Any, protocol: str) -> dict[str, Any]:
         "mismatched",
     )
     return {
-        "session": text,
+        "session": session_name(framing, ledger.session),
         "first": ledger.first,
         "last": ledger.next - 1,
         **{name: getattr(ledger, name) for name in recovered},

@@ -98,9 +98,8 @@ static unsigned parse(const struct session *session, const struct packet *packet
 {
     struct datagram datagram;
     require(frame_parse(packet, CHECKSUM_IGNORE, &datagram) == 0, "a frame that does not parse");
-    int reason = session->protocol->session == SESSION_MOLDUDP64
-        ? moldudp64_parse(&datagram, span)
-        : iextp_parse(&datagram, (uint16_t)session->protocol->iextp, span);
+    const struct protocol *protocol = session->protocol;
+    int reason = protocol->framing->parse(&datagram, protocol->variant, 0, span);
     require(reason == 0, "a packet that is no span");
     return memcmp(datagram.dst, line_b, 4) == 0;
 }
