@@ -202,6 +202,8 @@ static int session_of(struct feed *feed, unsigned line, const struct span *span,
         .line = line, .ended = feed->end_at != 0,
         .seen = span->sequence == 1 && span->send_time != 0 && arbiter_seen(feed->arbiter, span),
     };
+    if (line == LINE_RECOVERY)      /* asked for by session: no other can be meant */
+        return succession_follows(&feed->succession, span) ? 0 : COUNT_drop_session_other;
     switch (succession_judge(&feed->succession, span, &standing)) {
     case SESSION_BEGINS:
         begin_session(feed, span, ts_recv);
@@ -284,7 +286,7 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
     if (reason != 0)
         return reason;
     reason = arbiter_span(feed->arbiter, line, &span, ts_recv, now);
-    if (reason == 0)
+    if (reason == 0 && line != LINE_RECOVERY)
         note_heard(feed, line, now);
     if (reason == 0 && (span.count == 0 || feed->end_at != 0)) {
         note_kind(feed, &span);

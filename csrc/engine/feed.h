@@ -10,7 +10,7 @@ enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best pr
 
 struct feed_config {
     char protocol[16];
-    struct address lines[LINES_MAX];
+    struct address lines[LINES_ALL];     /* where each is sent to; of the recovery line: or unused */
     struct address allowed[SOURCES_ALLOWED];    /* none: any sender */
     struct arbiter_config arbiter;
     struct books_config books;

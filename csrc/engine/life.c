@@ -5,7 +5,7 @@
 
 /* The engine made and asked. */
 
-_Static_assert(ROUTES_MAX == FEEDS_MAX * LINES_MAX, "a route for each line");
+_Static_assert(ROUTES_MAX == FEEDS_MAX * LINES_ALL, "a route for each line");
 
 int engine_create(const struct engine_config *config, struct ring *out, struct engine **engine)
 {
@@ -54,8 +54,10 @@ int engine_add_source(struct engine *engine, struct source *source)
 
 static int add_routes(struct engine *engine, const struct feed_config *config)
 {
-    for (unsigned i = 0; i < config->arbiter.lines && i < LINES_MAX; i++) {
+    for (unsigned i = 0; i < LINES_ALL; i++) {
         const struct address *address = &config->lines[i];
+        if (i >= config->arbiter.lines && (i != LINE_RECOVERY || address->len == 0))
+            continue;
         if (route_of(engine, address->bytes, address->len, address->port) != NULL)
             return -EEXIST;
         engine->routes[engine->routes_count++] = (struct route){ *address, engine->feeds[engine->feeds_count], i };
