@@ -4,6 +4,7 @@
 /* The record: 64 bytes, one cache line, the only thing that crosses a ring. Market events,
  * orders and execution reports share the first 40 bytes, so one stream can carry them all. */
 
+#define UNDEF_PRICE INT64_MAX
 enum { UNDEF_SIZE = 0xffffffff };
 
 enum event_kind {

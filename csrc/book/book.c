@@ -71,7 +71,7 @@ int books_create(const struct books_config *config, struct books **books)
     arena_open(&made->arena, (struct level *)(base + levels), (int64_t *)(base + prices), config->levels_max);
     order_map_open(&made->map, (struct map_line *)(base + map), config->orders_max, config->seed);
     for (uint32_t i = 0; i < BOOK_INSTRUMENTS_MAX; i++)
-        made->all[i].bid = made->all[i].ask = INT64_MAX;    /* UNDEF_PRICE */
+        made->all[i].bid = made->all[i].ask = UNDEF_PRICE;
     *books = made;
     return 0;
 }
@@ -153,7 +153,7 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
         return COUNT_book_instrument;
     if (size == 0)
         return COUNT_book_bad_size;
-    if (price == INT64_MAX)
+    if (price == UNDEF_PRICE)
         return COUNT_book_bad_price;
     const int ask = side == SIDE_ASK;
     const uint32_t index = pool_next(books);
@@ -273,7 +273,7 @@ int book_level(struct books *books, uint32_t instrument, int side, int64_t price
 {
     if (instrument >= BOOK_INSTRUMENTS_MAX)
         return COUNT_book_instrument;
-    if (price == INT64_MAX)
+    if (price == UNDEF_PRICE)
         return COUNT_book_bad_price;
     const int ask = side == SIDE_ASK;
     struct book *book = book_of(books, instrument);
@@ -329,7 +329,7 @@ static void forget(struct book *book)
 {
     change_begin(book);
     memset((char *)book + offsetof(struct book, symbol), 0, sizeof(*book) - offsetof(struct book, symbol));
-    book->bid = book->ask = INT64_MAX;
+    book->bid = book->ask = UNDEF_PRICE;
     change_end(book);
 }
 

@@ -1,4 +1,4 @@
-#include "decode/sample.h"
+#include "base/sample.h"
 #include "engine/impl.h"
 #include <errno.h>
 #include <string.h>
@@ -243,18 +243,18 @@ static void tell_engine(struct engine *engine)
     if (engine->config.clock != NULL)
         engine->now = utc_now(engine->config.clock);
     struct event event = { .kind = EVENT_ENGINE, .flags = FLAG_LAST | FLAG_SUSPECT, .ts_recv = engine->now,
-                           .price = INT64_MAX, .order_id = engine->config.incarnation };
+                           .price = UNDEF_PRICE, .order_id = engine->config.incarnation };
     if (engine->config.incarnation != 0)
-        emit(&engine->voice, &event);
+        outlet_put(&engine->outlet, &event);
 }
 
 /* Says where the batch ends, if it wrote anything. */
 static void tell_batch(struct engine *engine, uint64_t before, int handled)
 {
-    struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = INT64_MAX,
+    struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = UNDEF_PRICE,
                            .order_id = handled > 0 ? (uint64_t)handled : 0 };
     if (engine->config.marks && written(engine) != before)
-        emit(&engine->voice, &event);
+        outlet_put(&engine->outlet, &event);
 }
 
 int engine_step(struct engine *engine)

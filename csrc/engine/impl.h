@@ -1,7 +1,7 @@
 #pragma once
 #include "base/clock.h"
 #include "counter_id.h"
-#include "decode/emit.h"
+#include "base/sample.h"
 #include "engine/engine.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,7 +47,7 @@ struct engine {
     int worked;             /* packets of the step before */
     bool begun, finished;
     atomic_bool stop;
-    struct decoder voice;   /* what the engine itself has to say goes out through it */
+    struct outlet outlet;   /* for LINK, MARK and ENGINE events */
     struct counters counters;
     struct engine_times *times;     /* the configuration's, or own_times */
     struct sample sample;

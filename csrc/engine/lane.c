@@ -84,9 +84,9 @@ void tell_links(struct engine *engine)
             continue;
         lane->link_told = link;
         engine->counters.value[COUNT_link_changes]++;
-        struct event event = { .kind = EVENT_LINK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = INT64_MAX,
+        struct event event = { .kind = EVENT_LINK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = UNDEF_PRICE,
                                .order_id = i, .aux = link };
-        emit(&engine->voice, &event);
+        outlet_put(&engine->outlet, &event);
     }
 }
 

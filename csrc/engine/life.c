@@ -23,7 +23,7 @@ int engine_create(const struct engine_config *config, struct ring *out, struct e
     made->times = config->times != NULL ? config->times : &made->own_times;
     made->random = 1;
     ticks_cost();           /* measured now, not on the packet path */
-    made->voice = (struct decoder){ .counters = &made->counters, .out = out };
+    made->outlet = (struct outlet){ .ring = out, .counters = &made->counters };
     *engine = made;
     return 0;
 }

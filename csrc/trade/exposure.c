@@ -17,6 +17,7 @@
  * Bounds: price < 2^63 and size < 2^32, so one order is < 2^95 and ORDERS_MAX of them < 2^125.
  * Cost is capped at COST_MAX, so that cost x size and the sum over 2^24 instruments fit too. */
 #include "trade/exposure.h"
+#include "trade/price.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -145,11 +146,10 @@ static void move_position(struct exposure *exposure, const struct own_order *ord
 static void fill(struct exposure *exposure, struct own_order *order, const struct event *report,
                  struct risk_stats *stats)
 {
-    int priced = report->price > 0 && report->price != INT64_MAX;
     uint32_t open = order->left < report->size ? order->left : report->size;
     stats->reports_beyond += report->size > open;
     unwork(exposure, order, open);
-    move_position(exposure, order, report->size, priced ? report->price : order->price);
+    move_position(exposure, order, report->size, priced(report->price) ? report->price : order->price);
     if (order->left == 0)
         finish(exposure, order);
 }

@@ -12,6 +12,8 @@
  *
  * Cancels only shrink exposure, so they pass whenever their order is working. */
 #include "trade/exposure.h"
+#include "book/state.h"
+#include "trade/price.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +47,6 @@ struct candidate {              /* an order on its way through the checks */
 };
 
 static int beyond(value_t amount, int64_t limit) { return limit != INT64_MAX && amount > limit; }
-static int priced(int64_t price) { return price > 0 && price != INT64_MAX; }
 
 /* Relaxed: one flag that anyone may set, ordered with nothing. */
 static int kill_switch(struct candidate *c)
@@ -68,12 +69,12 @@ static int instrument_unknown(struct candidate *c)
 
 static int instrument_halted(struct candidate *c)
 {
-    return c->book && (c->book->state & (BOOK_HALTED | BOOK_STOPPED));
+    return c->book && book_halted(c->book);
 }
 
-static int book_suspect(struct candidate *c)
+static int book_wrong(struct candidate *c)
 {
-    return c->book && ((c->book->state & BOOK_BROKEN) || (c->gaps && c->book->epoch != *c->gaps));
+    return c->book && book_suspect(c->book, c->gaps ? *c->gaps : c->book->epoch);
 }
 
 static int side_bad(struct candidate *c) { return c->order->side != SIDE_BID && c->order->side != SIDE_ASK; }
@@ -148,7 +149,7 @@ static int never(struct candidate *c) { (void)c; return 0; }
     X(KILL_SWITCH, kill_switch, "the account's kill switch is set: only cancels pass") \
     X(INSTRUMENT_UNKNOWN, instrument_unknown, "instrument outside the table, or no limits set for it") \
     X(INSTRUMENT_HALTED, instrument_halted, "the instrument is not trading") \
-    X(BOOK_SUSPECT, book_suspect, "the instrument's book may be wrong: an unrecovered gap or a broken book") \
+    X(BOOK_SUSPECT, book_wrong, "the instrument's book may be wrong: an unrecovered gap or a broken book") \
     X(SIDE, side_bad, "side is neither bid nor ask") \
     X(SIZE_ZERO, size_zero, "size is 0") \
     X(SIZE_MAX, size_max, "size above order_size_max") \

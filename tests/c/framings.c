@@ -4,7 +4,8 @@
  *   packets   the number is the packet's, sizes are little-endian and count themselves
  *   stream    no number on the wire, a packet a datagram
  * Prints, for each: what the decoder saw, the ledger and the lines. */
-#include "decode/protocols.h"
+#include "counter_id.h"
+#include "decode/decode.h"
 #include "engine/feed.h"
 #include "session/message.h"
 #include <stdio.h>
