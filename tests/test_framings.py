@@ -13,7 +13,7 @@ CSRC = ROOT / "csrc"
 FLAGS = ["-std=gnu11", "-O1", "-march=x86-64-v2", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}"]
 ROOMS = ("base", "session", "arbiter", "book", "ring", "decode", "engine")
 # The core's own protocols, and the loop, which would need sources.
-LEFT_OUT = {"decode.c", "itch50.c", "iex.c", "engine.c", "lane.c"}
+LEFT_OUT = {"decode.c", "itch50.c", "iex.c", "engine.c"}
 
 
 def test_a_framing_is_a_row(tmp_path: Path) -> None:
