@@ -1,5 +1,6 @@
 #pragma once
-#include "decode/emit.h"
+#include "counter_id.h"
+#include "decode/decode.h"
 
 /* What the decoders share. For C only. */
 

@@ -1,5 +1,6 @@
 #include "base/sample.h"
 #include "decode/decode_impl.h"
+#include "decode/emit.h"
 #include "decode/symbols.h"
 #include "wire/iex.h"
 #include "wire/iextp.h"

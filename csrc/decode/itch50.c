@@ -1,5 +1,6 @@
 #include "base/sample.h"
 #include "decode/decode_impl.h"
+#include "decode/emit.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>

@@ -60,11 +60,11 @@ struct engine {
     atomic_bool stop;
     struct outlet outlet;   /* for LINK, MARK and ENGINE events */
     struct counters counters;
-    struct engine_times *times;     /* the configuration's, or own_times */
+    struct engine_times *times;     /* the configuration's, or counted_times */
     struct sample sample;
     bool sampled;           /* this step is looked at closely */
     uint32_t random;
-    struct engine_times own_times;
+    struct engine_times counted_times;
 };
 
 /* ---- made ---- */
@@ -103,7 +103,7 @@ int engine_create(const struct engine_config *config, struct ring *out, struct e
     made->out = out;
     made->deadline_us = UINT64_MAX;
     made->stall_ticks = (uint64_t)(1e6 * STALL_NS / (double)ticks_ns(1000000));
-    made->times = config->times != NULL ? config->times : &made->own_times;
+    made->times = config->times != NULL ? config->times : &made->counted_times;
     made->random = 1;
     ticks_cost();           /* measured now, not on the packet path */
     made->outlet = (struct outlet){ .ring = out, .counters = &made->counters };

@@ -8,7 +8,7 @@
 
 /* The loop: sources -> frames -> feeds, on one core. */
 
-enum { SOURCES_MAX = 8, ROUTES_MAX = 24, STALL_NS = 1000000 };
+enum { SOURCES_MAX = 8, ROUTES_MAX = 192, STALL_NS = 1000000 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */

@@ -5,7 +5,7 @@
 
 /* One feed: the lines, session, arbiter, decoder and books of one sequence of messages. */
 
-enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
+enum { SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
 enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best prices */
 
 struct feed_config {

@@ -24,7 +24,7 @@
 enum { ORDERS_MAX = 1 << 30 };
 #define COST_MAX ((value_t)1 << 94)
 
-_Static_assert(sizeof(struct own_order) == 40, "no padding but its own");
+_Static_assert(sizeof(struct sent_order) == 40, "padding is spelled out");
 _Static_assert(sizeof(struct holding) == 32, "two to a line");
 
 int exposure_create(struct exposure *exposure, uint32_t instruments, uint32_t orders_max)
@@ -50,7 +50,7 @@ void exposure_destroy(struct exposure *exposure)
     id_map_destroy(&exposure->ids);
 }
 
-const struct own_order *exposure_find(const struct exposure *exposure, uint64_t id)
+const struct sent_order *exposure_find(const struct exposure *exposure, uint64_t id)
 {
     uint32_t row = id_map_find(&exposure->ids, id);
     return row == (uint32_t)NO_ROW ? NULL : &exposure->orders[row];
@@ -76,7 +76,7 @@ static uint32_t take_row(struct exposure *exposure)
 void exposure_enter(struct exposure *exposure, const struct event *order)
 {
     uint32_t row = take_row(exposure);
-    exposure->orders[row] = (struct own_order){
+    exposure->orders[row] = (struct sent_order){
         .id = order->order_id, .price = order->price, .instrument = order->instrument_id,
         .left = order->size, .side = order->side,
     };
@@ -87,14 +87,14 @@ void exposure_enter(struct exposure *exposure, const struct event *order)
 }
 
 /* Takes `size` shares, at most what is left, out of the working ones. */
-static void unwork(struct exposure *exposure, struct own_order *order, uint32_t size)
+static void unwork(struct exposure *exposure, struct sent_order *order, uint32_t size)
 {
     exposure->holdings[order->instrument].working[order->side == SIDE_ASK] -= size;
     exposure->gross -= (value_t)order->price * size;
     order->left -= size;
 }
 
-static void finish(struct exposure *exposure, struct own_order *order)
+static void finish(struct exposure *exposure, struct sent_order *order)
 {
     if (order->finished)
         return;
@@ -130,7 +130,7 @@ static value_t cost_after(value_t cost, uint64_t held, uint32_t size, int64_t pr
     return cost < COST_MAX ? cost : COST_MAX;
 }
 
-static void move_position(struct exposure *exposure, const struct own_order *order, uint32_t size, int64_t price)
+static void move_position(struct exposure *exposure, const struct sent_order *order, uint32_t size, int64_t price)
 {
     struct holding *holding = &exposure->holdings[order->instrument];
     int64_t *position = &exposure->positions[order->instrument];
@@ -143,7 +143,7 @@ static void move_position(struct exposure *exposure, const struct own_order *ord
     *position = add_saturating(*position, change);
 }
 
-static void fill(struct exposure *exposure, struct own_order *order, const struct event *report,
+static void fill(struct exposure *exposure, struct sent_order *order, const struct event *report,
                  struct risk_stats *stats)
 {
     uint32_t open = order->left < report->size ? order->left : report->size;
@@ -174,7 +174,7 @@ void exposure_report(struct exposure *exposure, const struct event *report, stru
         stats->reports_unknown++;
         return;
     }
-    struct own_order *order = &exposure->orders[row];
+    struct sent_order *order = &exposure->orders[row];
     if (report->sequence && report->sequence <= order->sequence) {
         stats->reports_duplicate++;
         return;

@@ -11,14 +11,15 @@
  * RATE_ORDERS_MAX. A record clock that goes back never makes room: times are kept monotonic.
  *
  * Cancels only shrink exposure, so they pass whenever their order is working. */
-#include "trade/exposure.h"
+#include "trade/risk.h"
 #include "book/state.h"
+#include "trade/exposure.h"
 #include "trade/price.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEEDS_MAX = 256, RATE_ORDERS_MAX = 1 << 17 };
+enum { RATE_ORDERS_MAX = 1 << 17 };
 
 struct feed_books {
     const struct book *books;   /* NULL until risk_books() */
@@ -230,7 +231,7 @@ void risk_books(struct risk *risk, uint32_t feed, const struct book *books, cons
         risk->feeds[feed] = (struct feed_books){ books, gaps };
 }
 
-static int check_cancel(struct risk *risk, const struct own_order *order)
+static int check_cancel(struct risk *risk, const struct sent_order *order)
 {
     if (!order || order->finished)
         return REJECT_UNKNOWN_ORDER;
@@ -284,9 +285,9 @@ static void approve(const struct risk *risk, struct event *out, const struct eve
 {
     *out = *order;
     if (order->kind == EVENT_ORDER_CANCEL) {
-        const struct own_order *own = exposure_find(&risk->exposure, order->order_id);
-        out->instrument_id = own->instrument;
-        out->side = own->side;
+        const struct sent_order *sent = exposure_find(&risk->exposure, order->order_id);
+        out->instrument_id = sent->instrument;
+        out->side = sent->side;
     }
 }
 

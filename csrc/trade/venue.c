@@ -25,12 +25,11 @@
 #include "trade/venue.h"
 #include "book/state.h"
 #include "trade/price.h"
+#include "trade/reject.h"
 #include "trade/resting.h"
-#include "trade/risk.h"
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FEEDS_MAX = 256 };
 
 struct market_side {
     int64_t price;          /* best displayed level when it was last looked at */
