@@ -9,15 +9,9 @@ from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters, layout
-from pydpdk.engine.feed import Endpoint, Feed, midnight_ns
+from pydpdk.engine.feed import Endpoint, Feed, midnight_ns, session_name
 from pydpdk.errors import DataError, UsageError
 from pydpdk.source.source import Source, capture_path, open_source
-
-FRAMINGS = {
-    lib.FRAMING_UNKNOWN: "unknown",
-    lib.FRAMING_MOLDUDP64: "moldudp64",
-    lib.FRAMING_IEXTP: "iextp",
-}
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,7 @@ def survey(source: Source, progress: Callable[[int], None] | None = None) -> Sur
 
 def _stream(stream: Any) -> Stream:
     address = ipaddress.ip_address(bytes(ffi.buffer(stream.dst, stream.addr_len)))
-    raw = bytes(ffi.buffer(stream.session, lib.SESSION_ID))
-    mold = stream.framing == lib.FRAMING_MOLDUDP64
-    session = raw.rstrip(b" \0").decode("latin-1") if mold else raw[:8].hex()
+    framing = lib.framing_at(stream.framing)
     names = (
         "packets",
         "bytes",
@@ -105,9 +97,9 @@ def _stream(stream: Any) -> Stream:
     )
     return Stream(
         endpoint=Endpoint(str(address), stream.port),
-        framing=FRAMINGS[stream.framing],
+        framing=ffi.string(framing.name).decode() if framing else "unknown",
         protocol=_protocol(stream),
-        session="" if stream.framing == lib.FRAMING_UNKNOWN else session,
+        session=session_name(framing, stream.session) if framing else "",
         vlan=stream.vlan,
         fields={name: getattr(stream, name) for name in names},
     )
@@ -118,13 +110,11 @@ def _protocol(stream: Any) -> str | None:
     for i in range(lib.protocol_count()):
         row = lib.protocol_at(i)
         name = str(ffi.string(row.name).decode())
-        if stream.framing == lib.FRAMING_IEXTP:
-            if row.iextp == stream.iextp:
-                return name
-        elif stream.framing == lib.FRAMING_MOLDUDP64 and row.session == lib.SESSION_MOLDUDP64:
-            known = layout.messages(name).get(chr(stream.type))
-            if stream.type == 0 or (known and known.length == stream.length):
-                return name
+        if row.framing != lib.framing_at(stream.framing) or row.variant != stream.variant:
+            continue
+        known = layout.messages(name).get(chr(stream.type))
+        if row.variant or stream.type == 0 or (known and known.length == stream.length):
+            return name
     return None
 
 

@@ -60,7 +60,7 @@ def messages(replay: Replay, progress: Callable[[int], None]) -> dict[str, Array
     """
     feed = replay.engine.feeds[0]
     types = layout.messages(feed.spec.protocol)
-    grows = lib.protocol_find(feed.spec.protocol.encode()).session == lib.SESSION_IEXTP
+    grows = lib.protocol_find(feed.spec.protocol.encode()).grows
     buffer = np.zeros(TAP_BYTES, np.uint8)
     tap = ffi.new(
         "struct tap *", {"buffer": ffi.from_buffer("uint8_t[]", buffer), "room": TAP_BYTES}

@@ -25,10 +25,9 @@ from typing import Any, Self
 from pydpdk._core import lib
 from pydpdk.core import counters
 from pydpdk.core.utc import UNKNOWN, Utc
-from pydpdk.engine.engine import Engine, Live
+from pydpdk.engine.engine import Engine, Live, Running
 from pydpdk.engine.feed import midnight_ns
 from pydpdk.engine.flight import Flight
-from pydpdk.engine.running import Running
 from pydpdk.errors import CoreError, HostError, PydpdkError, check
 from pydpdk.lockstep.account import loop_result, unexplained
 from pydpdk.process import config as configuration
