@@ -433,7 +433,7 @@ def test_profit_is_exact_however_large():
         ([FEED], {"packets_max": 0}, "packets_max"),
         ([Feed("itch50")], {}, "no lines"),
         ([FEED, FEED], {}, "is a line already"),
-        ([Feed.parse(f"itch50@1.2.3.{i}:5") for i in range(9)], {}, "9 feeds: at most 8"),
+        ([Feed.parse(f"itch50@1.2.3.{i}:5") for i in range(65)], {}, "65 feeds: at most 64"),
     ],
 )
 def test_what_an_engine_refuses(day, feeds, options, words):
