@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
@@ -406,7 +406,6 @@ class Twins:
                     "order_id": 2**64 - 1})  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     steps=HOSTILE,
     limits=st.fixed_dictionaries({5: st.just(OPEN) | LIMITS, 6: LIMITS, 65535: LIMITS}),
@@ -448,7 +447,6 @@ def trading(draw):
     return steps
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     steps=trading(),
     position_max=st.sampled_from([UNLIMITED, UNLIMITED, 150]),
