@@ -47,7 +47,7 @@ $(VENV)/.ready: pyproject.toml | .setup-system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja 'cffi>=2.1' setuptools
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -Cbuild-dir=build --editable '.[dev]'
+	  --config-settings=build-dir=build --editable '.[dev]'
 	@touch $@
 
 build: $(VENV)/.ready build/.built  ## compile what changed
@@ -61,8 +61,8 @@ $(ASAN)/.ready: $(SOURCES) | $(VENV)/.ready
 	$(PYTHON) -m venv --without-pip $(ASAN)
 	@echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $(ASAN)/lib/python3*/site-packages)/base.pth
 	$(BIN)/pip --quiet --disable-pip-version-check --python $(ASAN)/bin/python install --no-deps \
-	  --no-build-isolation -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=address,undefined \
-	  -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized --editable .
+	  --no-build-isolation --config-settings=build-dir=build-asan --config-settings=setup-args=-Db_sanitize=address,undefined \
+	  --config-settings=setup-args=-Db_lundef=false --config-settings=setup-args=-Dbuildtype=debugoptimized --editable .
 	@touch $@
 
 # Tools that tests ask for a second opinion run without the sanitizer's library: it can hang them.
