@@ -9,7 +9,7 @@ APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk 
 APT_TEST := tshark clang libclang-rt-14-dev spin zstd iproute2 util-linux nftables libbpf1 \
   qemu-system-x86 busybox-static cpio kmod dpdk-dev ethtool valgrind
 
-.PHONY: help demo test test-asan fuzz soak setup build lint bench clean distclean
+.PHONY: help demo test fresh test-asan fuzz soak setup build lint bench clean distclean
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -54,6 +54,12 @@ build: $(VENV)/.ready build/.built  ## compile what changed
 build/.built: $(SOURCES) | $(VENV)/.ready
 	@ninja -C build --quiet
 	@touch $@
+
+# RELEASE=trixie for Debian 13; THEN='make test' runs more there.
+RELEASE ?= bookworm
+export THEN
+fresh:          ## do demo and pip install work on a Debian with git and make only? (root, debootstrap)
+	nice tests/fresh.sh $(RELEASE) "$$THEN"
 
 # The same tests over a core built with the sanitizers: a second venv on top of the first.
 ASAN := .venv-asan
