@@ -6,7 +6,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find csrc -name '*.[ch]') csrc/cdef.py csrc/meson.build meson.build meson.options
 APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk zlib1g-dev libzstd-dev
-APT_TEST := tshark clang libclang-rt-14-dev spin zstd iproute2 util-linux nftables libbpf1 \
+APT_TEST := tshark clang libclang-rt-dev spin zstd iproute2 util-linux nftables libbpf1 \
   qemu-system-x86 busybox-static cpio kmod dpdk-dev ethtool valgrind
 
 .PHONY: help demo test fresh test-asan fuzz soak setup build lint bench clean distclean
