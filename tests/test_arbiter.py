@@ -164,7 +164,7 @@ def arrivals(draw: st.DrawFn) -> list[Packet]:
     return [packet for _, packet in sorted(packets)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arrivals())
 def test_lines_merge_to_everything_that_any_of_them_carried(packets: list[Packet]) -> None:
     arbiter = Arbiter(window=128)
@@ -180,7 +180,7 @@ def test_lines_merge_to_everything_that_any_of_them_carried(packets: list[Packet
     assert arbiter.ledger.received == sum(count for _, _, count in packets)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrivals(), st.sampled_from([1, 4, 16]), st.integers(1, 40))
 def test_accounts_close_when_window_and_time_are_short(
     packets: list[Packet], window: int, timeout_us: int

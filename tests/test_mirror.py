@@ -103,6 +103,23 @@ def test_missing_records_make_every_book_suspect_until_a_session(tmp_path: Path)
         assert mirror.stats["refused"] == 0
 
 
+def test_a_session_ends_the_doubt_that_missing_records_left() -> None:
+    """In the new session the flags alone say what is right, as if nothing had been missed."""
+    session, doubt, right = np.zeros((3, 1), EVENT)
+    session["kind"] = lib.EVENT_SESSION
+    for event, flags in (doubt, lib.FLAG_SUSPECT), (right, 0):
+        event["kind"], event["instrument_id"], event["flags"] = lib.EVENT_STATUS, 7, flags
+    with Mirror(FEED) as mirror:
+        broken = lambda: bool(mirror.books.instruments["state"][7] & lib.BOOK_BROKEN)  # noqa: E731
+        mirror.apply(right, lost=1)
+        assert broken(), "of what is missing no record says that it is right"
+        mirror.apply(session)
+        mirror.apply(doubt)
+        assert broken()
+        mirror.apply(right)
+        assert not broken()
+
+
 def test_a_restarted_engine_begins_with_empty_suspect_books(tmp_path: Path) -> None:
     path = tmp_path / "day.pcap"
     generate(path, messages=4_000, instruments=5, seed=4)
