@@ -11,6 +11,7 @@ import pytest
 from testbed import vm
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.pop("PYTHONUNBUFFERED", None)  # what is written late can fail late
 
 
 def missing(what: str) -> None:
