@@ -292,5 +292,5 @@ def test_nobody_has_to_listen() -> None:
 
 def test_the_feed_is_the_upper_half_of_the_instrument() -> None:
     with Decoding("itch50") as itch:
-        itch.decoder.feed = 3
+        itch.decoder.out.feed = 3
         assert set(itch.decode(add(1, locate=9))["instrument_id"].tolist()) == {3 << 16 | 9}

@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Feed
-from pydpdk.lockstep.lockstep import Lockstep
-from pydpdk.source.source import open_source
 from testbed.frames import datagram, iextp
 from testbed.hostile.iextp import ASK, AT_ASK, BID, DIRECTORY, level, sent
 from testbed.hostile.iextp import FIRST as FIRST_IEX
@@ -31,6 +27,7 @@ from testbed.hostile.vector import (
     pcap,
 )
 from tests.hostile_run import Outcome, outcome
+from tests.pipeline import replay
 
 YEAR_US = 365 * 24 * 3600 * 10**6
 GROUP_IEX_B = "233.215.21.132"
@@ -195,14 +192,8 @@ def test_records_of_two_feeds_keep_the_order_of_their_packets(tmp_path: Path, bu
     path.write_bytes(pcap([frame for n in range(1, 60) for frame in (part(n), part(n, 1, line_b))]))
     feeds = [Feed.parse(f"itch50@{line}", orders_max=1 << 10, levels_max=1 << 12)
              for line in LINES["itch50"]]  # fmt: skip
-    batches: list[Any] = []
-    with (
-        Engine([open_source(str(path))], feeds, burst=burst) as engine,
-        Lockstep(engine, on_events=lambda events: batches.append(events.copy())) as lockstep,
-    ):
-        lockstep.run()
-    feed_of = np.concatenate([batch["instrument_id"] for batch in batches]) >> 16
-    sequence = np.concatenate([batch["sequence"] for batch in batches])
-    order = list(zip(sequence.tolist(), feed_of.tolist(), strict=True))
+    events = replay(path, feeds, burst=burst).events
+    feed_of = events["instrument_id"] >> 16
+    order = list(zip(events["sequence"].tolist(), feed_of.tolist(), strict=True))
     assert order == sorted(order)
     assert set(feed_of.tolist()) == {0, 1}
