@@ -182,7 +182,7 @@ def test_a_dead_supervisor_ends_all_and_the_next_run_clears_up(
 def stage_pids(supervisor: int) -> list[str]:
     """Its children but the engine."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [pid for pid in children if "trader" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in children if "stage_process" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 # --- two who would write (fault 20) ---
