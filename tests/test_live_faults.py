@@ -20,6 +20,8 @@ from tests.live_run import LiveRun, config, leftovers, stage
 from tests.live_watch import PPS, SKIP, SPREAD, Watch, feeding, frames_in, gone, two_days
 from tests.test_run import replayed
 
+pytestmark = pytest.mark.live
+
 # What kills an engine from inside, on SIGUSR2: C code of the test, in its address space alone.
 SHIM = r"""
 #define _GNU_SOURCE

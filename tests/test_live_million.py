@@ -23,6 +23,8 @@ from tests import live_oracle
 from tests.live_oracle import WITNESS, Told, count, frames_of, healing, lost_on_both, send
 from tests.live_run import LiveRun, config, leftovers, stage
 
+pytestmark = pytest.mark.live
+
 DEVICES = ["af_packet", "tpacket", "af_xdp"]
 SIZES = [
     pytest.param(100_000, id="100k"),

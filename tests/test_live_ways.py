@@ -28,6 +28,8 @@ from testbed.plan import Feed, plan
 from tests.live_run import LINES, LiveRun, config, leftovers
 from tests.test_run import replayed
 
+pytestmark = pytest.mark.live
+
 HEADERS = 14 + 20 + 8  # Ethernet, IPv4, UDP
 REPORT = 0x22  # RFC 3376 4.2
 LEAVE = 3  # CHANGE_TO_INCLUDE_MODE, RFC 3376 4.2.12

@@ -31,7 +31,7 @@ FOLDERS = (
     "net/tunnel", "net/udp_checksum_length", "net/vlan", "net/websocket", "orders",
 )  # fmt: skip
 ODD = "reported"  # each of its captures has an answer of its own, not all of them capinfos'
-SLOW = ("cme", "ice", "miax", "nyse")
+SLOW = ("cboe", "cme", "ice", "miax", "nyse", "omi")
 BY_FOLDER = pytest.mark.parametrize(
     "folder", [pytest.param(f, marks=[pytest.mark.slow] if f in SLOW else []) for f in FOLDERS]
 )

@@ -45,6 +45,7 @@ def replayed(path: Path, tmp_path: Path, name: str) -> dict:
         return run.end()
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("kind", DEVICES)
 def test_a_live_run_gives_the_books_and_orders_of_its_recording(
     kind: str, day: Path, tmp_path: Path, pydpdk_wire, pydpdk_feeder
