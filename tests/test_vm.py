@@ -272,6 +272,7 @@ def test_a_wire_carries_frames_both_ways() -> None:
 
 
 @pytest.mark.usefixtures("virtual_machine")
+@pytest.mark.slow
 def test_the_initramfs_is_what_cpio_reads() -> None:
     kernel = vm_kernel.kernel()
     image = vm_kernel.initramfs(kernel, vm_kernel.MODULES)
