@@ -15,7 +15,7 @@ from pydpdk.host.nics import BIFURCATED_DRIVERS, NET, PCI, Nic, nics, pci_nic
 from pydpdk.host.traps import mend, traps
 from pydpdk.host.wirechecks import NEEDED, grant
 from pydpdk.process import footprint
-from pydpdk.process.config import Config, FeedPlan, Source
+from pydpdk.process.config import Config, FeedPlan, SourcePlan
 
 MB = 1 << 20
 
@@ -142,7 +142,7 @@ def sources(q: Question) -> list[Row]:
     return [_source(q, source) for source in _config(q).sources]
 
 
-def _source(q: Question, source: Source) -> Row:
+def _source(q: Question, source: SourcePlan) -> Row:
     device = source.device
     name = f"source {source.name}"
     if device.row.prefix == "pci":
@@ -156,13 +156,13 @@ def _source(q: Question, source: Source) -> Row:
     return Row(name, "ok", device.spec)
 
 
-def _refused(q: Question, name: str, source: Source, error: Exception) -> Row:
+def _refused(q: Question, name: str, source: SourcePlan, error: Exception) -> Row:
     found, _, remedy = str(error).rpartition(": ")
     other = f"another device for source {source.name} in {_config(q).path}"
     return Row(name, "fail", f"{source.device.spec}: {found or remedy}", remedy if found else other)
 
 
-def _interface(q: Question, name: str, source: Source) -> Row:
+def _interface(q: Question, name: str, source: SourcePlan) -> Row:
     device, interface = source.device, source.device.interface
     real = q.host.running_kernel  # sysfs shows the namespace that it was mounted in
     there = [found for _, found in socket.if_nameindex()] if real else q.host.names(NET)
@@ -185,7 +185,7 @@ def _interface(q: Question, name: str, source: Source) -> Row:
     return _nic(q, name, source, nic)
 
 
-def _pci(q: Question, name: str, source: Source) -> Row:
+def _pci(q: Question, name: str, source: SourcePlan) -> Row:
     address = source.device.argument
     if not q.host.names(f"{PCI}/{address}"):
         known = ", ".join(nic.pci for nic in nics(q.host) if nic.pci) or "none"
@@ -206,7 +206,7 @@ def _pci(q: Question, name: str, source: Source) -> Row:
     return _nic(q, name, source, nic)
 
 
-def _nic(q: Question, name: str, source: Source, nic: Nic) -> Row:
+def _nic(q: Question, name: str, source: SourcePlan, nic: Nic) -> Row:
     kind = source.device.row.prefix
     told = [nic.driver or "no driver", nic.version, nic.firmware and f"firmware {nic.firmware}"]
     found = f"{source.device.spec}: {' '.join(filter(None, told))}, MTU {nic.mtu or source.mtu}"
@@ -223,7 +223,7 @@ def _nic(q: Question, name: str, source: Source, nic: Nic) -> Row:
     return Row(name, "ok", found + (f", node {nic.node}" if nic.node >= 0 else ""))
 
 
-def _cores(q: Question, source: Source) -> list[int]:
+def _cores(q: Question, source: SourcePlan) -> list[int]:
     loops = _config(q).loops()
     return [loop.core for loop in loops if source in loop.sources and loop.core is not None]
 

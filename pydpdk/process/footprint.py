@@ -14,7 +14,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine.engine import ring_slots
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
-from pydpdk.process.config import Config, Loop, Source
+from pydpdk.process.config import Config, LoopPlan, SourcePlan
 from pydpdk.source.source import DESCRIPTORS, HEADROOM, POOL_BYTES
 
 RECORD = 64
@@ -27,12 +27,12 @@ SOCKET_RINGS = ("tpacket", "af_packet")
 FRAME_MORE = 14 + 8  # Ethernet header, two tags
 
 
-def slots(config: Config, loop: Loop) -> int:
+def slots(config: Config, loop: LoopPlan) -> int:
     """Records that the ring of a loop holds."""
     return max(config.ring_slots, ring_slots([plan.feed for plan in loop.feeds]))
 
 
-def flight_bytes(loop: Loop) -> int:
+def flight_bytes(loop: LoopPlan) -> int:
     """Of the flight recorder of a loop, a power of two; 0: it has none."""
     size = sum(source.flight_mb for source in loop.sources) << 20
     return 1 << (size - 1).bit_length() if size else 0
@@ -44,7 +44,7 @@ def shared(config: Config) -> int:
     return sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
 
 
-def ports(config: Config) -> Iterator[tuple[Source, int]]:
+def ports(config: Config) -> Iterator[tuple[SourcePlan, int]]:
     """Sources behind a DPDK driver, and the queues asked of each."""
     for source in config.sources:
         if source.device.row.dpdk and (queues := config.queues(source.name)):

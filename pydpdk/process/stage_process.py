@@ -91,7 +91,7 @@ class Trader:
         self.plan = config.stages[index]
         self._stack = ExitStack()
         self.clock = self._stack.enter_context(Utc())
-        reader = Reader(ring, policy=self.plan.policy, from_start=not again, batch_max=BATCH_MAX)  # type: ignore[arg-type]
+        reader = Reader(ring, policy=self.plan.policy, from_start=not again, batch_max=BATCH_MAX)
         self.reader = self._stack.enter_context(reader)
         self.batches = Batches(self.reader, len(feeds))
         self.first = self.reader.position
