@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.event import ASK, BID
 from pydpdk.core.layout import UNDEF_PRICE, dtype
 from pydpdk.errors import CoreError, PydpdkError, UsageError, check
 
-BID, ASK = lib.SIDE_BID, lib.SIDE_ASK
 READ_TRIES = 10_000
 T = TypeVar("T")
 

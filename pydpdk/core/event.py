@@ -22,8 +22,6 @@ KINDS: dict[str, int] = {
 """QUOTE, FILL, ... -> value of enum event_kind."""
 BID: int = lib.SIDE_BID
 ASK: int = lib.SIDE_ASK
-
-
 NO_EVENTS: Events = np.zeros(0, EVENT)
 
 
@@ -31,6 +29,13 @@ def join(arrays: Iterable[Events]) -> Events:
     """Events of all, in one read-only copy. Through bytes: numpy takes records field by field."""
     data = b"".join([events.tobytes() for events in arrays if len(events)])
     return np.frombuffer(data, EVENT) if data else NO_EVENTS
+
+
+def records(events: Events) -> Any:
+    """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
+    if events.dtype != EVENT or events.ndim != 1:
+        raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
+    return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
 
 
 class Event(NamedTuple):

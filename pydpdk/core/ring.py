@@ -13,16 +13,13 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.layout import dtype
+from pydpdk.core.event import EVENT, Events
 from pydpdk.errors import PydpdkError, check
 
-Events = npt.NDArray[Any]
 Policy = Literal["block", "skip"]
 
-EVENT = dtype("event")
 SPINS = 2_000  # polls before sleeping: about 0.2 ms
 NAP_MIN_S, NAP_MAX_S = 50e-6, 1e-3
 

@@ -6,10 +6,9 @@ from typing import Any, Self
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.books import Books
-from pydpdk.core.event import Events
+from pydpdk.core.event import Events, records
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
-from pydpdk.trade.risk import records
 
 QUOTES_ONLY = {"tops16"}  # protocols whose books are their quotes
 

@@ -6,10 +6,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.event import Events
+from pydpdk.core.event import Events, records
 from pydpdk.core.ring import Ring
 from pydpdk.errors import PydpdkError, check
-from pydpdk.trade.risk import records
 
 
 class SimVenue:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.event import EVENT, Events, join
+from pydpdk.core.event import EVENT, Events, join, records
 from pydpdk.core.layout import dtype
 from pydpdk.errors import PydpdkError, check
 from pydpdk.trade.limits import Limits, RiskConfig
@@ -175,13 +175,6 @@ class Risk:
         rejected = {name: int(self._stats.rejected[code]) for code, name in REJECTS.items()}
         counts["rejected"] = {name: count for name, count in rejected.items() if count}
         return counts
-
-
-def records(events: Events) -> Any:
-    """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
-    if events.dtype != EVENT or events.ndim != 1:
-        raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
-    return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
 
 
 def _row(limits: Limits) -> npt.NDArray[Any]:
