@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import TextIO
 
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.errors import DataError, UsageError
 
@@ -30,7 +31,7 @@ class Interval:
     hist: Hist
 
 
-class HistLog:
+class HistLog(Closes):
     """A log to write, as a context manager: closed on exit; UsageError if it cannot be made."""
 
     def __init__(self, path: Path | str, *comments: str) -> None:
@@ -60,12 +61,6 @@ class HistLog:
         """What could not be written was told by write()."""
         with suppress(OSError):
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read(path: Path | str) -> list[Interval]:

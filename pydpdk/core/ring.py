@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT, Events
 from pydpdk.errors import PydpdkError, check
 
@@ -48,7 +48,7 @@ class RingStats(NamedTuple):
     readers: list[CursorStats]
 
 
-class _Handle:
+class _Handle(Closes):
     """A mapped ring. Views of it stay readable after close(): they keep the mapping alive."""
 
     def __init__(self, ring: Any, name: str | None) -> None:
@@ -61,17 +61,6 @@ class _Handle:
         self.clock: str = ffi.string(header.clock).decode()
         self._writer = lib.ring_writer(ring)
         self._cursors = lib.ring_cursors(ring)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the ring. Harmless when repeated; any other use afterwards is an error."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.errors import HostError, PydpdkError, check
 
 UNKNOWN = 2**64 - 1
@@ -43,7 +44,7 @@ class State(NamedTuple):
     late: int
 
 
-class Utc:
+class Utc(Closes):
     """UTC in ns since the Unix epoch, told by a counter; close it, or use it in ``with``.
 
     ``hz`` makes a map of another counter than the TSC, right within ``ppm``, that waits for
@@ -99,12 +100,6 @@ class Utc:
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             lib.utc_destroy(pointer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import Events
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
@@ -26,7 +27,7 @@ NAP_S = 1e-3
 Progress = Callable[[int, int], None]
 
 
-class Lockstep:
+class Lockstep(Closes):
     """Drives one engine and, with ``trading``, a stage, risk and a simulated venue.
 
     ``speed`` 0 runs as fast as it can; 1 keeps the capture's own pace, 10 is ten times that.
@@ -141,12 +142,6 @@ class Lockstep:
     def close(self) -> None:
         """Detach from the rings."""
         self._stack.close()
-
-    def __enter__(self) -> Lockstep:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def result(self) -> dict[str, Any]:
         """The run as one JSON object; ``unexplained`` is 0 when every account closes."""

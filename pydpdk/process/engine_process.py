@@ -20,10 +20,11 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import lib
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import UNKNOWN, Utc
 from pydpdk.engine.engine import Engine, Live
 from pydpdk.engine.feed import midnight_ns
@@ -323,7 +324,7 @@ class EngineProcess:
         self._stack.close()
 
 
-class LinkNews:
+class LinkNews(Closes):
     """Wakes the control thread as soon as the kernel says that an interface changed."""
 
     def __init__(self) -> None:
@@ -339,10 +340,7 @@ class LinkNews:
             while True:
                 self._socket.recv(1 << 16)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._socket.close()
 
 

@@ -13,8 +13,9 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from pydpdk.core.closes import Closes
 from pydpdk.errors import UsageError
 
 SHM = Path("/dev/shm")
@@ -54,7 +55,7 @@ def all_times(name: str) -> dict[str, Path]:
     return {path.name.partition(".times-")[2]: path for path in found}
 
 
-class RunDir:
+class RunDir(Closes):
     """Holds the name for one run; UsageError when another run has it."""
 
     def __init__(self, name: str) -> None:
@@ -120,12 +121,6 @@ class RunDir:
         self._clear()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read(run: str, name: str) -> dict[str, Any]:

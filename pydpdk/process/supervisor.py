@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from pydpdk._core import lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT
 from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import TIMES
@@ -39,7 +40,7 @@ LOOK_S = 0.01
 GAP_DUMP_S = 1.0  # between two dumps for gaps
 
 
-class Supervisor:
+class Supervisor(Closes):
     """One run of a configuration. ``flights``: directory of dumps; None: none are written.
 
     ``hlog``: the stage times of each second go there.
@@ -407,9 +408,3 @@ class Supervisor:
             if self.engine is not None:
                 eal.clear_after(self.engine.process.pid)
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.core.hlog import HistLog, Interval
 from pydpdk.engine.engine import TIMES
@@ -46,7 +47,7 @@ BETWEEN = {
 }
 
 
-class Times:
+class Times(Closes):
     """Histograms by name in one file, mapped; close it, or use it in ``with``.
 
     The maker of a file removes it; :meth:`attach` opens one, to read unless it is the writer.
@@ -114,12 +115,6 @@ class Times:
         self._start = None
         self._mapped.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def _names(path: Path, mapped: mmap.mmap) -> list[str]:
     try:
@@ -133,7 +128,7 @@ def _names(path: Path, mapped: mmap.mmap) -> list[str]:
     return names
 
 
-class TimesLog:
+class TimesLog(Closes):
     """A histogram log of files of times: what came in each interval, tagged ``WHO.NAME``."""
 
     def __init__(self, path: Path, times: dict[str, Times], every_s: float = 1.0) -> None:
@@ -165,9 +160,3 @@ class TimesLog:
 
     def close(self) -> None:
         self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

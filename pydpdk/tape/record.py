@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
@@ -53,7 +54,7 @@ class RecordedFile:
     ts_last: int
 
 
-class Recorder:
+class Recorder(Closes):
     """A running recording; use it in ``with``, and join() it. The sources stay the caller's.
 
     ``prefix``: the start of every file's path. ``buffer_bytes``: of the memory between the two
@@ -104,10 +105,8 @@ class Recorder:
             self._flight.source(source.spec, link_type(source))
         return shared
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, wait for its threads, let go of its memory."""
         self.stop()
         for thread in self._threads:
             thread.join()

@@ -13,12 +13,13 @@ import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.core.books import Books
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import NO_EVENTS, Events, join
 from pydpdk.core.hist import Hist
 from pydpdk.gateway.gateway import Fills, Gateway
@@ -49,7 +50,7 @@ class Trading:
     orders_max: int = 1 << 16
 
 
-class Desk:
+class Desk(Closes):
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
     ``times``: where to count stage, risk, send and tick_to_trade (process/times.py). ``wire`` gets
@@ -169,9 +170,3 @@ class Desk:
     def close(self) -> None:
         """Forget all orders."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,13 +6,13 @@ here are views of the core's memory: writing a limit or the kill switch takes ef
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT, Events, join, records
 from pydpdk.core.layout import dtype
 from pydpdk.errors import PydpdkError, check
@@ -44,7 +44,7 @@ def reject_table() -> str:
     return "\n".join(["| code | name | meaning |", "|---|---|---|", *rows])
 
 
-class Risk:
+class Risk(Closes):
     """Limits, exposure and checks of one account.
 
     Views stay valid after close(): they keep the core's memory alive.
@@ -77,17 +77,6 @@ class Risk:
         self._stats = lib.risk_stats(self._risk)
         self._make_room(64)
         self._apply(config or RiskConfig())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the core's side. Harmless when repeated; any later check is an error."""
