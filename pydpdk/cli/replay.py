@@ -21,7 +21,7 @@ from pydpdk.cli.common import (
     resolve_feeds,
 )
 from pydpdk.cli.report import show
-from pydpdk.cli.times import write as write_times
+from pydpdk.core import hlog as hist_log
 from pydpdk.engine.engine import Engine
 from pydpdk.errors import Exit, UsageError
 from pydpdk.lockstep.lockstep import Lockstep
@@ -155,7 +155,7 @@ def run(
         lockstep.run(lambda frames, now: tick(frames), stop=asked)
         result = lockstep.result()
         if hlog:
-            write_times(hlog, lockstep.times())
+            hist_log.write(hlog, lockstep.times())
         result["interrupted"] = asked()
     if risk:
         risk.close()

@@ -80,6 +80,13 @@ def read(path: Path | str) -> list[Interval]:
     return found
 
 
+def write(path: Path | str, found: dict[str, Hist]) -> None:
+    """A log of one interval of each, by tag. UsageError when it cannot be made."""
+    with HistLog(path, "pydpdk times, merged") as log:
+        for tag, hist in found.items():
+            log.write(Interval(tag, time.time(), 0.0, hist))
+
+
 def _interval(line: str) -> Interval:
     tag = ""
     if line.startswith("Tag="):

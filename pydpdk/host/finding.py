@@ -15,7 +15,7 @@ SUDO_SELF = "sudo $(command -v pydpdk)"  # root's PATH has no virtual environmen
 
 
 @dataclass(frozen=True)
-class Row:
+class Finding:
     """One finding: ``status`` is ok, warn or fail; ``mend`` the command that mends it."""
 
     name: str

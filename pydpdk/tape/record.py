@@ -32,8 +32,12 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
-class Limits:
-    """0: none. `file_s` is between time stamps; `keep` is files of this recording."""
+class Rotation:
+    """When a recording begins another file, what it keeps and when it ends; 0: no such bound.
+
+    ``file_bytes`` and ``file_s`` (between time stamps): of one file. ``keep``: newest files that
+    stay. ``frames`` and ``seconds``: of the whole recording. ``snaplen``: bytes kept of a frame.
+    """
 
     file_bytes: int = 0
     file_s: float = 0
@@ -66,7 +70,7 @@ class Recorder(Closes):
         self,
         sources: Sequence[Source],
         prefix: str | Path,
-        limits: Limits = Limits(),
+        rotation: Rotation = Rotation(),
         *,
         buffer_bytes: int = BUFFER_BYTES,
         core: int | None = None,
@@ -75,7 +79,7 @@ class Recorder(Closes):
             raise UsageError(
                 f"{len(sources)} sources: 1 to {lib.RECORDER_SOURCES_MAX} are recorded"
             )
-        self.sources, self.limits = sources, limits
+        self.sources, self.rotation = sources, rotation
         self.prefix = Path(prefix)
         tempfile.TemporaryFile(dir=self.prefix.parent).close()  # now, not at the first frame
         self.files: deque[RecordedFile] = deque()
@@ -84,7 +88,7 @@ class Recorder(Closes):
         self._file = ffi.new("struct recorder_file *")
         self._errors: list[Exception] = []
         self._core = core
-        self._flight = Flight.create(buffer_bytes, keep=True, snaplen=limits.snaplen)
+        self._flight = Flight.create(buffer_bytes, keep=True, snaplen=rotation.snaplen)
         self._shared = self._share()
         self._begun = time.monotonic()
         self._threads = [
@@ -96,8 +100,8 @@ class Recorder(Closes):
 
     def _share(self) -> Any:
         shared = ffi.new("struct recorder *")
-        shared.frames_max = self.limits.frames
-        shared.ns_max = round(self.limits.seconds * 1e9)
+        shared.frames_max = self.rotation.frames
+        shared.ns_max = round(self.rotation.seconds * 1e9)
         shared.sources = len(self.sources)
         for i, source in enumerate(self.sources):
             shared.source[i] = source.pointer
@@ -167,8 +171,8 @@ class Recorder(Closes):
         path = self._path(ts)
         file = self._file
         file.bytes = file.frames = file.interfaces = 0
-        file.bytes_max = self.limits.file_bytes
-        file.ns_max = round(self.limits.file_s * 1e9)
+        file.bytes_max = self.rotation.file_bytes
+        file.ns_max = round(self.rotation.file_s * 1e9)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             rc = lib.recorder_write(self._flight.pointer, file, fd)
@@ -190,7 +194,7 @@ class Recorder(Closes):
         self._bytes += done.bytes
         self.files.append(done)
         os.fsync(fd)
-        while self.limits.keep and len(self.files) > self.limits.keep:
+        while self.rotation.keep and len(self.files) > self.rotation.keep:
             os.unlink(self.files.popleft().path)
             self.removed += 1
 
