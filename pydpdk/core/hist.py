@@ -39,7 +39,7 @@ class Hist:
 
     @classmethod
     def from_values(cls, values: Iterable[int] | np.ndarray[Any, Any]) -> Self:
-        """Of single values in ns; what is below 0 counts as 0."""
+        """A histogram of single values in ns; what is below 0 counts as 0."""
         made = cls()
         made.record(values)
         return made
@@ -49,17 +49,17 @@ class Hist:
         lib.hist_add(self.pointer, value, times)
 
     def record(self, values: Iterable[int] | np.ndarray[Any, Any]) -> None:
-        """A sample of each."""
+        """Add a sample of each value."""
         signed = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         whole = np.ascontiguousarray(np.maximum(signed, 0), np.uint64)
         lib.hist_add_all(self.pointer, ffi.from_buffer("uint64_t[]", whole), len(whole))
 
     def merge(self, other: Hist) -> None:
-        """All samples of another."""
+        """Add all samples of another histogram."""
         lib.hist_merge(self.pointer, other.pointer)
 
     def copy(self) -> Hist:
-        """As it is now, for what changes under the reader: count and buckets agree."""
+        """A copy that does not change under its reader: count and buckets agree."""
         made = Hist()
         made.merge(self)
         made.pointer.count = int(made.counts.sum())
@@ -112,7 +112,7 @@ class Hist:
         return {"count": self.count, **points, "max": self.max}
 
     def encode(self) -> str:
-        """As HdrHistogram's tools read it: base64 of the deflated V2 encoding."""
+        """The text that HdrHistogram's tools read: base64 of the deflated V2 encoding."""
         counts = _leb128(self.counts)
         header = HEADER.pack(COOKIE, len(counts), 0, lib.HIST_FIGURES, 1, LIMIT - 1, 1.0)
         packed = zlib.compress(header + counts)
@@ -120,7 +120,7 @@ class Hist:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """From :meth:`encode`; sum, min and max are those of the steps.
+        """The histogram of an encoded text; sum, min and max are those of the steps.
 
         DataError for anything else, a histogram of another range or precision included.
         """

@@ -47,7 +47,7 @@ class HistLog(Closes):
         self._file.write(LEGEND + "\n")
 
     def write(self, interval: Interval) -> None:
-        """One line, flushed: what is written is there when the process dies."""
+        """Write an interval and flush it: it is there even when the process dies."""
         if not interval.tag or set(PLAIN) & set(interval.tag):
             raise UsageError(f"histogram log: {interval.tag!r} cannot be a tag")
         worst = interval.hist.max * 1e-6
@@ -58,7 +58,7 @@ class HistLog(Closes):
         self._file.flush()
 
     def close(self) -> None:
-        """What could not be written was told by write()."""
+        """Close the file; write() told of what could not be written."""
         with suppress(OSError):
             self._file.close()
 

@@ -135,15 +135,15 @@ class Ring(_Handle):
         return self
 
     def give(self) -> None:
-        """Let another process adopt() it."""
+        """Give the writer's side away, so that another process may adopt() it."""
         check(lib.ring_give(self._open()), "ring")
 
     def take(self) -> None:
-        """Write it again, after the last record of whoever did meanwhile. CoreError: EBUSY."""
+        """Write again, after the last record that another wrote meanwhile. CoreError: EBUSY."""
         check(lib.ring_take(self._open()), "ring")
 
     def tell_clock(self, clock: str) -> None:
-        """Say in the header what ts_recv is stamped by.
+        """Name in the header the clock that stamps ts_recv.
 
         CoreError: EBUSY when there are records of another clock.
         """
@@ -237,7 +237,7 @@ class Reader(_Handle):
 
     @property
     def position(self) -> int:
-        """Of the record to be read next, from 0."""
+        """Position of the record to be read next, from 0."""
         return self._at
 
     @property

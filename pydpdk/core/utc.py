@@ -30,7 +30,7 @@ def same_domain(earlier: str, later: str) -> None:
 
 
 class State(NamedTuple):
-    """Of a map at one counter; fields and units as ``struct utc_state``."""
+    """How good a map is at one counter; fields and units as ``struct utc_state``."""
 
     updates: int
     error_ns: int  # bound against the clock that was sampled; UNKNOWN before the first sample
@@ -93,7 +93,7 @@ class Utc(Closes):
         return State(*(getattr(out, name) for name in State._fields))
 
     def close(self) -> None:
-        """Frees the map; nothing may read it any more."""
+        """Free the map; nothing may read it any more."""
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             lib.utc_destroy(pointer)

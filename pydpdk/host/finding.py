@@ -59,7 +59,7 @@ class Question:
 
     @cached_property
     def sample(self) -> Sample:
-        """Taken once, when the first check wants it."""
+        """What happens on the host; taken once, when the first check asks."""
         before, fired = self.host.tasks(), _fired(self.host)
         begin = time.monotonic()
         time.sleep(self.sample_s)

@@ -114,7 +114,7 @@ def _short(q: Question) -> bool:
 
 
 def _wanted(q: Question) -> dict[str, str]:
-    """Capability -> a source that needs it."""
+    """The capabilities that are needed, each with a source that needs it."""
     sources = _config(q).sources
     return {
         name: by[0]
@@ -138,7 +138,7 @@ def rights(q: Question) -> Finding:
 
 
 def sources(q: Question) -> list[Finding]:
-    """A row for each: is it there, whose is it, is it near its core?"""
+    """For each source: is its device there, whose is it, is it near its core?"""
     return [_source(q, source) for source in _config(q).sources]
 
 

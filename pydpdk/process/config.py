@@ -136,7 +136,7 @@ class EalTable(Table, frozen=True):
 
 
 class SourceTable(Table, frozen=True):
-    """A port or capture; sizes in MB of 2**20 bytes."""
+    """A port or capture; sizes are in MB of 2**20 bytes."""
 
     device: Annotated[Any, key("required: af_packet:, af_xdp:, tap:, memif:, pci:, pcap:FILE ...",
                                read=_text(parse), example='"af_packet:eth1"')]
@@ -250,7 +250,7 @@ class Config(RunKeys, frozen=True, kw_only=True):
     eal: eal.Options
 
     def loops(self) -> list[LoopPlan]:
-        """One for each core that feeds name, in their order; feeds without one share a loop."""
+        """A loop for each core that feeds name, in their order; feeds without one share a loop."""
         made = []
         for core in dict.fromkeys(feed.core for feed in self.feeds):
             feeds = tuple(feed for feed in self.feeds if feed.core == core)
@@ -363,7 +363,7 @@ def _strategy(folder: Path, spec: str) -> str:
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
-    """What a module's own lines define or import."""
+    """The names that a module's own lines define or import."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             yield node.name
@@ -374,7 +374,7 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 
 def _limits(file: File, at: Key, given: Any) -> RiskConfig:
-    """A table, or the name of a file with the same tables."""
+    """Limits from a table, or from a file with the same tables."""
     given = {} if given is None else given
     if isinstance(given, str):
         with file.blaming(at, given):
@@ -386,7 +386,7 @@ def _limits(file: File, at: Key, given: Any) -> RiskConfig:
 
 
 def _together(file: File, config: Config) -> None:
-    """What only the whole can tell."""
+    """Refuse what is wrong only in the whole: one part against another."""
     receiving = {feed.core: feed.feed.name for feed in config.feeds if feed.core is not None}
     for i, stage in enumerate(config.stages):
         if stage.cpu in receiving:

@@ -98,7 +98,7 @@ class Supervisor(Closes):
         self.recorders.append(recorder)
 
     def _make_times(self) -> dict[str, Times]:
-        """Stage times, which outlive those who count them."""
+        """Make the files of stage times, which outlive the processes that count in them."""
         wanted: dict[str, Sequence[str]] = {f"loop{i}": TIMES for i in range(len(self.rings))}
         wanted |= {f"stage{i}": TRADER for i in range(len(self.config.stages))}
         return {
@@ -107,14 +107,14 @@ class Supervisor(Closes):
         }
 
     def say(self, text: str) -> None:
-        """One line of the log."""
+        """Write a line of the log."""
         with suppress(OSError):  # nobody reads on
             print(f"pydpdk: {text}", file=self.log, flush=True)
 
     # --- engine ---
 
     def start(self) -> None:
-        """Engine first, then the stages on its rings. HostError, UsageError as the engine says."""
+        """Start engine, then stages on its rings. HostError, UsageError as the engine says."""
         engine = self._start_engine()
         for index, plan in enumerate(self.config.stages):
             self.stages.append(self._start_stage(index, plan))
@@ -124,7 +124,7 @@ class Supervisor(Closes):
         self._go(engine)
 
     def _start_engine(self) -> Child:
-        """Its ports are up; it waits for its go."""
+        """Start an engine and wait until its ports are up; it then waits for its go."""
         self.incarnation += 1
         recorders = [-1 if r is None else r.fd for r in self.recorders]
         args = [
@@ -161,7 +161,7 @@ class Supervisor(Closes):
         return error
 
     def _heard(self, child: Child, message: dict[str, Any]) -> None:
-        """In the thread that listens to the engine."""
+        """Take a message of the engine, in the thread that listens to it."""
         event = message["event"]
         if event == "status":
             with suppress(OSError):
@@ -183,7 +183,7 @@ class Supervisor(Closes):
         )  # fmt: skip
 
     def _ring_of(self, plan: Any) -> tuple[int, list[str]]:
-        """The ring where the feeds of a stage's loop went, and the feeds on it."""
+        """The ring that has the feeds of a stage's loop, and the feeds on it."""
         wanted = {p.feed.name for p in self.config.feeds if p.core == plan.core}
         for index, feeds in enumerate(self._feeds):
             if wanted & set(feeds):
@@ -197,7 +197,7 @@ class Supervisor(Closes):
     # --- the run ---
 
     def run(self, asked: Any, seconds: float | None = None) -> None:
-        """Until ``asked()``, the end of all sources, ``seconds``, or too many deaths."""
+        """Watch over the run until ``asked()``, its end, ``seconds``, or too many deaths."""
         end = None if seconds is None else time.monotonic() + seconds
         while not asked() and (end is None or time.monotonic() < end):
             assert self.engine is not None
@@ -211,7 +211,7 @@ class Supervisor(Closes):
             time.sleep(LOOK_S)
 
     def _log_times(self, last: bool = False) -> None:
-        """A log that cannot be written is no reason to end a run."""
+        """Write the log of stage times; one that cannot be written is no reason to end a run."""
         if self._hlog is None:
             return
         try:
@@ -257,7 +257,7 @@ class Supervisor(Closes):
         return True
 
     def _may(self, restarts: deque[float]) -> bool:
-        """Notes a restart; False when there were too many within the configuration's window."""
+        """Count a restart; False when there were too many within the configuration's window."""
         now = time.monotonic()
         restarts.append(now)
         while now - restarts[0] > self.config.restart_window_s:
@@ -265,7 +265,7 @@ class Supervisor(Closes):
         return len(restarts) <= self.config.restarts_max
 
     def _break_rings(self) -> None:
-        """Readers see at once, in band, that records broke off."""
+        """Write to each ring that its records broke off, so that readers see it at once."""
         for ring in self.rings:
             with suppress(CoreError):
                 ring.take()
@@ -296,7 +296,7 @@ class Supervisor(Closes):
     # --- flight recorders ---
 
     def dump(self, reason: str = "demand") -> None:
-        """Write what every flight recorder holds; from a signal handler too."""
+        """Write what every flight recorder holds to a file; a signal handler may call it."""
         self._wanted.extend((index, reason) for index in range(len(self.recorders)))
 
     def _write_dumps(self) -> None:
@@ -325,7 +325,7 @@ class Supervisor(Closes):
     # --- the end ---
 
     def finish(self) -> dict[str, Any]:
-        """Drain in order: engine, rings, stages. The run's record."""
+        """Drain engine, rings and stages, in this order. Returns the run's record."""
         if self.engine is not None:
             self.engine.end()
             if not self.engine.wait(DRAIN_S):
@@ -372,7 +372,7 @@ class Supervisor(Closes):
         }
 
     def _stage_record(self, index: int, stage: Child, written: list[int]) -> dict[str, Any]:
-        """With the records of its ring that it neither read nor knows to be lost."""
+        """A stage's account, with the records of its ring that it neither read nor knows lost."""
         result = stage.last.get("result") or stage.last.get("status") or {}
         left = None
         if "result" in stage.last:
@@ -381,7 +381,7 @@ class Supervisor(Closes):
         return {**result, "unexplained": left}
 
     def status(self) -> dict[str, Any]:
-        """What `pydpdk status` shows."""
+        """What `pydpdk status` shows of this run."""
         return {
             "pid": os.getpid(),
             "name": self.config.name,
@@ -395,12 +395,12 @@ class Supervisor(Closes):
         return [*self.stages, *([self.engine] if self.engine else [])]
 
     def kill(self) -> None:
-        """At once: no draining."""
+        """End everything at once, without draining."""
         for child in self._children():
             child.end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Nothing stays: no process, no shared memory, no directory."""
+        """End and remove every process, all shared memory and the directory of the run."""
         if getattr(self, "stages", None) is not None:
             self.kill()
             for child in self._children():  # it writes nothing any more, nor does its listener

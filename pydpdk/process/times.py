@@ -98,17 +98,17 @@ class Times(Closes):
             self.hists[name] = Hist(ffi.cast("struct hist *", at))
 
     def engine(self) -> Any:
-        """As a ``struct engine_times *``; DataError when it has other histograms."""
+        """The file as a ``struct engine_times *``; DataError when it has other histograms."""
         if tuple(self.hists) != TIMES:
             raise DataError(f"{self.path}: not the times of an engine")
         return ffi.cast("struct engine_times *", self._start + mmap.PAGESIZE)
 
     def copy(self) -> dict[str, Hist]:
-        """All of them as they are now."""
+        """Copies of all histograms as they are now."""
         return {name: hist.copy() for name, hist in self.hists.items()}
 
     def close(self) -> None:
-        """Unmaps it: its histograms must not be used any more."""
+        """Unmap the file: its histograms must not be used any more."""
         self.hists = {}
         if self._start is not None:
             ffi.release(self._start)
@@ -139,13 +139,13 @@ class TimesLog(Closes):
         self._before = {who: one.copy() for who, one in times.items()}
 
     def look(self) -> None:
-        """Writes when an interval is over."""
+        """Write, if an interval is over."""
         if time.monotonic() >= self._due:
             self.write()
             self._due = time.monotonic() + self._every_s
 
     def write(self) -> None:
-        """What came since the last time."""
+        """Write what was counted since the last time."""
         now = time.time()
         for who, one in self._times.items():
             later = one.copy()

@@ -118,7 +118,7 @@ class Recorder(Closes):
 
     @property
     def frames(self) -> int:
-        """Received so far."""
+        """Frames received so far."""
         return int(self._shared.frames)
 
     def stop(self) -> None:
@@ -136,7 +136,7 @@ class Recorder(Closes):
 
     @property
     def errors(self) -> list[Exception]:
-        """What ended it early: a file that takes no more, or HostError for the core it may not use.
+        """What ended it early: a full file system, or HostError for a core that it may not use.
 
         A source that broke is told by result().
         """
@@ -167,7 +167,7 @@ class Recorder(Closes):
         return self.prefix.with_name(f"{self.prefix.name}-{when}-{number:06}.pcapng")
 
     def _write_file(self, ts: int) -> bool:
-        """One file; whether there is more to write."""
+        """Write one file; returns whether there is more to write."""
         path = self._path(ts)
         file = self._file
         file.bytes = file.frames = file.interfaces = 0
@@ -242,20 +242,20 @@ class Recorder(Closes):
 
 
 def _losses(stats: PortStats, source: Source) -> tuple[int | None, ...]:
-    """Without an mbuf a device drops the frame; a socket keeps it."""
+    """The counts of lost frames. Without an mbuf a device loses the frame, a socket keeps it."""
     if source.known()["losses"] == "socket":
         return (stats.missed,)
     return stats.missed, stats.no_mbuf, stats.errors
 
 
 def total(figures: Any) -> int | None:
-    """Their sum; None when one is unknown."""
+    """The sum of the counts; None when one is unknown."""
     known = list(figures)
     return None if None in known else sum(known)
 
 
 def link_type(source: Source) -> int:
-    """That of a capture's first frame; Ethernet for a port."""
+    """The link type of a capture's first frame; Ethernet for a port."""
     if source.description.row.prefix != "pcap":
         return LINK_ETHERNET
     with open_source(source.spec) as capture:

@@ -80,7 +80,7 @@ class Sender(Closes):
 
     @property
     def frames(self) -> int:
-        """Taken by the port so far."""
+        """Frames that the port took so far."""
         return int(self._shared.frames)
 
     def stop(self) -> None:

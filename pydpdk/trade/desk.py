@@ -88,7 +88,7 @@ class Desk(Closes):
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int | None) -> None:
-        """One batch at record time ``now``.
+        """Let the strategy have one batch, at record time ``now``.
 
         ``begun``: its tick's time on perf_counter_ns(); None: that cannot be told.
         """
@@ -136,7 +136,7 @@ class Desk(Closes):
             self.fills.mark(instrument, int(book["bid"]), int(book["ask"]))
 
     def _note(self, name: str, records: Events) -> None:
-        """For the accounts, which are made up of many at a time."""
+        """Add records to the accounts, for many at a time."""
         self._noted[name].append(records)
         if self._keep:
             self.records[name].append(records)

@@ -13,7 +13,7 @@ CURRENCY = 10**9
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one instrument; fields and units as ``struct limits`` of csrc/trade/risk.h."""
+    """Limits of one instrument; fields and units as ``struct limits`` of csrc/trade/risk.h."""
 
     order_size_max: int = 10_000
     order_value_max: int = 1_000_000 * CURRENCY
@@ -23,7 +23,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class AccountLimits:
-    """Over all instruments; fields and units as ``struct account_limits`` of csrc/trade/risk.h."""
+    """Limits over all instruments; fields and units as ``struct account_limits``."""
 
     gross_value_max: int = 10_000_000 * CURRENCY
     rate_max: int = 1_000
@@ -38,7 +38,7 @@ DEFAULT_ACCOUNT = AccountLimits()
 
 @dataclass(frozen=True)
 class RiskConfig:
-    """All limits. ``instruments``: those of single symbols, by symbol without padding."""
+    """All limits. ``instruments`` has those of single symbols, by symbol without padding."""
 
     account: AccountLimits = DEFAULT_ACCOUNT
     default: Limits = DEFAULT

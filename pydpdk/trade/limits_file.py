@@ -111,6 +111,6 @@ def read_config(file: File, tables: Any, at: Key = ()) -> RiskConfig:
 
 
 def _limits(file: File, given: Any, at: Key, rest: Limits) -> Limits:
-    """Of an instrument; what it does not name is as in `rest`."""
+    """The limits of a table; what it does not name is as in `rest`."""
     read = file.convert(_Instrument, given, at)
     return replace(rest, **{name: getattr(read, name) for name in given})

@@ -141,7 +141,7 @@ class Risk(Closes):
         return join([self._approved[:passed]]), join([self._rejects[: refused[0]]])
 
     def _make_room(self, n: int) -> None:
-        """For what ``n`` orders may become."""
+        """Make room for what ``n`` orders may become."""
         self._approved, self._rejects = np.empty(n, EVENT), np.empty(n, EVENT)
         self._out = records(self._approved), records(self._rejects), ffi.new("uint64_t *")
 
