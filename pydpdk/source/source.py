@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import Utc
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.errors import check as check_code
@@ -41,7 +42,7 @@ GROUPS = {
 LINK_STATES = ("unknown", "up", "down", "gone")  # enum link_state
 
 
-class Source:
+class Source(Closes):
     """An open source; close it, or use it in ``with``.
 
     `pointer` is the ``struct source *`` for the core, NULL after close; views of its last burst
@@ -58,12 +59,6 @@ class Source:
     def close(self) -> None:
         pointer, self.pointer = self.pointer, ffi.NULL
         lib.source_close(pointer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def send(self, frames: Sequence[bytes]) -> int:
         """Send whole Ethernet frames without FCS, from the thread that takes bursts.
@@ -313,3 +308,19 @@ def _plain_path(name: str, until_open: ExitStack) -> str:
     link = Path(until_open.enter_context(tempfile.TemporaryDirectory(prefix="pydpdk-")), "capture")
     link.symlink_to(path)
     return str(link)
+
+
+def open_sources(specs: Sequence[str]) -> list[Source]:
+    """Open every source string; those opened are closed when a later one fails."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_source(spec)) for spec in specs]
+        stack.pop_all()
+    return opened
+
+
+def capture_path(spec: str) -> str | None:
+    """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in ("pcap", "net_pcap"):
+        return rest
+    return spec if not colon or Path(spec).exists() else None

@@ -21,8 +21,8 @@ from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.closes import Closes
+from pydpdk.engine.engine import END, _pin
 from pydpdk.engine.flight import SNAPLEN, Flight
-from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.source.kinds import LINK_ETHERNET
 from pydpdk.source.source import PortStats, Source, open_source
