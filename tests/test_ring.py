@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.ring import EVENT, Events, Reader, Ring
+from pydpdk.core.event import EVENT, Events
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import CoreError, PydpdkError
 
 SHM = Path("/dev/shm")

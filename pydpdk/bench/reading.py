@@ -16,8 +16,9 @@ import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT, of_payload
+from pydpdk.core.event import Events
 from pydpdk.core.hist import Hist
-from pydpdk.core.ring import Events, Reader
+from pydpdk.core.ring import Reader
 
 HOP_IDLE_NS = 1_000_000_000
 LOOKS = 10_000  # at ring or socket between two looks at the clock

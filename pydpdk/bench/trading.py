@@ -18,7 +18,7 @@ import numpy as np
 
 from pydpdk._core import ffi, lib
 from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT
-from pydpdk.core.event import Event, Events
+from pydpdk.core.event import Event, Events, records
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
 from pydpdk.engine.feed import Feed
@@ -28,7 +28,7 @@ from pydpdk.source.source import Source
 from pydpdk.stage.stage import Orders, Stage
 from pydpdk.trade.desk import Desk, Trading
 from pydpdk.trade.limits import AccountLimits, RiskConfig
-from pydpdk.trade.risk import Risk, records
+from pydpdk.trade.risk import Risk
 
 GROUP, PORT = "239.77.0.1", 26_500
 MAC = b"\x01\x00\x5e\x4d\x00\x01"

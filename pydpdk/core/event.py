@@ -26,8 +26,6 @@ BID: int = lib.SIDE_BID
 """The ``side`` that buys."""
 ASK: int = lib.SIDE_ASK
 """The ``side`` that sells."""
-
-
 NO_EVENTS: Events = np.zeros(0, EVENT)
 
 
@@ -42,6 +40,13 @@ def sizes(events: Events) -> npt.NDArray[np.uint64]:
     wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
     upper = np.where(wide, events["aux"], 0).astype(np.uint64)
     return events["size"] | upper << np.uint64(32)
+
+
+def records(events: Events) -> Any:
+    """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
+    if events.dtype != EVENT or events.ndim != 1:
+        raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
+    return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
 
 
 class Event(NamedTuple):

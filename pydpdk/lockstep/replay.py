@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import Events, join
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
@@ -106,7 +107,7 @@ def replay(
     return result
 
 
-class Replay:
+class Replay(Closes):
     """A replay that is open, for those who want to watch it, to stop it or to look into it.
 
         with pydpdk.Replay("day.pcap") as replay:
@@ -240,12 +241,6 @@ class Replay:
     def close(self) -> None:
         """Close sources, engine and all else, as the end of a ``with`` does."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def accounts(self) -> dict[str, Any]:
         """Say what came in, was built, traded and lost, as ``pydpdk replay --json`` prints it.
