@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from pydpdk.bench import data, echo, host, meters, peers, rings, run
+from pydpdk.bench import data, host, meters, peers, run
+from pydpdk.bench.cases import echo, rings
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.cli import cli
 from pydpdk.errors import HostError, UsageError

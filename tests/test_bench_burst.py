@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk.bench import burst, data, load, readers, schedule, soak, trade
-from pydpdk.bench.load import Trial
-from pydpdk.bench.search import Search
+from pydpdk.bench import burst, data, soak
+from pydpdk.bench.cases import load, readers, trade
+from pydpdk.bench.cases.load import Trial
+from pydpdk.bench.wires import schedule
+from pydpdk.bench.wires.search import Search
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
 from pydpdk.source import eal

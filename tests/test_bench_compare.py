@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from pydpdk.bench import compare, output, run, schedule, warn
+from pydpdk.bench import compare, output, run, warn
 from pydpdk.bench.compare import Gate
+from pydpdk.bench.wires import schedule
 from pydpdk.core import hlog
 from pydpdk.core.hist import Hist
 from pydpdk.errors import UsageError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pydpdk import _core
-from pydpdk.bench import data, latency, selftest
+from pydpdk.bench import data, selftest
+from pydpdk.bench.cases import latency
 from pydpdk.bench.run import CASES
 from pydpdk.cli.bench import command as cli_bench
 from pydpdk.source import eal

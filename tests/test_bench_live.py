@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.bench import agents, data, latency, receive
-from pydpdk.bench.agents import Testpmd, Wires, Worker
+from pydpdk.bench import data
+from pydpdk.bench.cases import latency, receive
 from pydpdk.bench.measure import Case, Series
+from pydpdk.bench.wires import agents
+from pydpdk.bench.wires.agents import Testpmd, Wires, Worker
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
 from pydpdk.source import eal
@@ -172,7 +174,7 @@ def test_nothing_is_left_behind(market: data.Market) -> None:
             continue
         ppid = (process.parent / "stat").read_text().rsplit(")")[1].split()[1]
         ours = cwd == str(ROOT) and int(ppid) == os.getpid()
-        assert not (ours and b"pydpdk.bench.agent" in line)
+        assert not (ours and b"pydpdk.bench.wires.agent" in line)
 
 
 def test_samples_of_the_first_round_do_not_count() -> None:

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk.bench import data, load, schedule
-from pydpdk.bench.load import Line, Lines, Trial
-from pydpdk.bench.reading import Tally
-from pydpdk.bench.search import Edge, Search
+from pydpdk.bench import data
+from pydpdk.bench.cases import load
+from pydpdk.bench.cases.load import Line, Lines, Trial
+from pydpdk.bench.wires import schedule
+from pydpdk.bench.wires.reading import Tally
+from pydpdk.bench.wires.search import Edge, Search
 from pydpdk.core.hist import HIGHEST, Hist
 from pydpdk.errors import HostError
 from pydpdk.source import eal

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk.bench import data, schedule, trade
-from pydpdk.bench.latency import WARM, Hists, cores_of
+from pydpdk.bench import data
+from pydpdk.bench.cases import trade
+from pydpdk.bench.cases.latency import WARM, Hists, cores_of
+from pydpdk.bench.wires import schedule
 from pydpdk.errors import HostError
 from pydpdk.source import eal
 from testbed.net import missing

@@ -20,9 +20,9 @@ import pytest
 
 from pydpdk import _core
 from pydpdk.bench import data, trees, versus
-from pydpdk.bench.agents import Refused, Wires, Worker
-from pydpdk.bench.rings import Partner
+from pydpdk.bench.cases.rings import Partner
 from pydpdk.bench.versus import Pair, Side
+from pydpdk.bench.wires.agents import Refused, Wires, Worker
 from pydpdk.errors import HostError, UsageError
 from tests.bench_results import VALIDATOR
 from tests.command import ROOT, call, refused, start
@@ -48,7 +48,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "pydpdk", tree / "pydpdk", ignore=ignore)
     (tree / "build").mkdir()
     (tree / "build" / CORE.name).symlink_to(CORE)
-    echo = tree / "pydpdk" / "bench" / "echo.py"
+    echo = tree / "pydpdk" / "bench" / "cases" / "echo.py"
     mark = f"open({str(tmp_path / 'was-here')!r}, 'w').write(__file__)\n"
     echo.write_text(echo.read_text().replace("\nimport ", f"\n{mark}import ", 1))
     return tree

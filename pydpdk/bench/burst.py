@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from pydpdk.bench import search
+from pydpdk.bench.cases.load import KINDS, PEER, Line, Lines, Trial, limited_by
 from pydpdk.bench.data import QUICK, Market
-from pydpdk.bench.load import KINDS, PEER, Line, Lines, Trial, limited_by
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.search import Search
+from pydpdk.bench.wires import search
+from pydpdk.bench.wires.search import Search
 from pydpdk.errors import HostError
 
 FRAMES = Search(start=32, ceiling=1 << 18)

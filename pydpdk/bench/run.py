@@ -9,35 +9,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import (
+from pydpdk.bench import burst, clocks, data, host, meters, soak, warn
+from pydpdk.bench.cases import (
     books,
-    burst,
-    clocks,
-    data,
-    host,
+    floors,
+    frames,
+    histogram,
     latency,
-    limits,
     load,
-    meters,
     readers,
     receive,
-    recording,
     replays,
     rings,
-    soak,
     stages,
     trade,
-    warn,
-    wire,
 )
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
-    "limits": limits.limits,
-    "capture": wire.capture,
-    "frame": wire.frame,
-    "arbiter": wire.arbiter,
+    "limits": floors.limits,
+    "capture": frames.capture,
+    "frame": frames.frame,
+    "arbiter": frames.arbiter,
     "decode": books.decode,
     "book": books.book,
     "ring": rings.ring,
@@ -47,8 +41,8 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "replay": replays.replay,
     "stage": stages.stage,
     "memory": books.memory,
-    "record": recording.record,
-    "sampling": recording.sampling,
+    "record": histogram.record,
+    "sampling": histogram.sampling,
     **receive.cases(),
     **latency.cases(),
     **load.cases(),

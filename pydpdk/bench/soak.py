@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import load, schedule, search
+from pydpdk.bench.cases import load
+from pydpdk.bench.cases.latency import Hists
+from pydpdk.bench.cases.load import KINDS, Line, Lines, Trial
 from pydpdk.bench.data import FULL, QUICK, Market
-from pydpdk.bench.latency import Hists
-from pydpdk.bench.load import KINDS, Line, Lines, Trial
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.schedule import RESPONSE, SERVICE
+from pydpdk.bench.wires import schedule, search
+from pydpdk.bench.wires.schedule import RESPONSE, SERVICE
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, PydpdkError
 

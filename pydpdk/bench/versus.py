@@ -24,9 +24,9 @@ from typing import Any
 
 import pydpdk
 from pydpdk.bench import clocks, compare, data, meters, run, statistics, trees
-from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
+from pydpdk.bench.wires.agents import Refused, Told
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, UsageError
 

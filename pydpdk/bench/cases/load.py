@@ -2,7 +2,7 @@
 
 An open loop: frames are due at a steady rate and go out when they are, each an add order and its
 delete. The rate doubles from trial to trial until one loses a frame, then the edge is found by
-bisection and confirmed (pydpdk/bench/search.py; RFC 2544, section 26.1, but with trials far
+bisection and confirmed (pydpdk/bench/wires/search.py; RFC 2544, section 26.1, but with trials far
 shorter than its 60 seconds: ``trial_s``). A trial passes when every frame arrived, by its sequence
 number, the generator kept its schedule (on a wire that takes no more it cannot), and no backlog was
 left at the end: rings hold more than a short trial sends, so a reader that is too slow loses
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydpdk.bench import search, stamps
+from pydpdk.bench.cases.latency import SHARED, Hists, SocketWay, StageWay, cores_of, ready
 from pydpdk.bench.data import QUICK, Market
-from pydpdk.bench.latency import SHARED, Hists, SocketWay, StageWay, cores_of, ready
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.schedule import RESPONSE, Behind
-from pydpdk.bench.search import Edge, Search
+from pydpdk.bench.wires import search, stamps
+from pydpdk.bench.wires.schedule import RESPONSE, Behind
+from pydpdk.bench.wires.search import Edge, Search
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, PydpdkError
 

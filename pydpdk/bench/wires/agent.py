@@ -1,7 +1,7 @@
 """A process of the live benchmarks: receives, sends or reads as its parent tells it.
 
-``python -m pydpdk.bench.agent CORE``. A line of JSON in names what to do; ``{"ready": true}`` comes
-back when it is about to, and its answer when it is done. The end of stdin is its end.
+``python -m pydpdk.bench.wires.agent CORE``. A line of JSON in names what to do; ``{"ready": true}``
+comes back when it is about to, and its answer when it is done. The end of stdin is its end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pydpdk._core import ffi, lib
-from pydpdk.bench import reading, stamps, trading
 from pydpdk.bench.data import LINES, packets_of
+from pydpdk.bench.wires import reading, stamps, trading
 from pydpdk.core.ring import Reader
 from pydpdk.core.utc import Utc
 from pydpdk.engine.engine import Engine, Live
@@ -165,7 +165,7 @@ class Agent:
         rest_ns: int = 0, messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
         answers: dict[str, int] | None = None,
     ) -> Answer:  # fmt: skip
-        """A frame of :mod:`pydpdk.bench.stamps` again and again, with the times of each in it.
+        """A frame of :mod:`pydpdk.bench.wires.stamps` again and again, its times in each.
 
         Figures of ``struct bench_paced``. ``stall_ms``: a planted fault, before frame
         ``stall_at``, while the schedule goes on. ``answers`` come back to a ``source``: see

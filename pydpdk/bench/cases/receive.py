@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from pydpdk._core import lib
-from pydpdk.bench.agents import SENDS, Testpmd, Wires, Worker
 from pydpdk.bench.data import LINES, Market
 from pydpdk.bench.measure import Case, Series
+from pydpdk.bench.wires.agents import SENDS, Testpmd, Wires, Worker
 from pydpdk.errors import HostError
 from pydpdk.source import eal
 
