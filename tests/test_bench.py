@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pydpdk.cli import cli
 from pydpdk.errors import HostError, UsageError
 from pydpdk.host.info import Host
 from tests.bench_results import VALIDATOR
+from tests.command import ROOT
 
 ROUNDS = 2
 # tests/test_bench_load.py and those beside it run cases that load a wire, and for minutes.
@@ -239,6 +241,19 @@ def test_struct_peer_decodes_every_message(market: data.Market) -> None:
     at, size = int(row["data"]) - base, int(row["len"])
     stream = (size.to_bytes(2, "big") + body[at : at + size]) * 3
     assert peers.decoders(stream)["struct (Python, no books)"]() == 3
+
+
+def test_a_build_without_the_benchmarks_says_what_builds_them() -> None:
+    without = "import sys; sys.modules['pydpdk.bench._bench'] = None; "
+    command = [
+        sys.executable,
+        "-c",
+        f"{without}from pydpdk.cli import main; main(['bench', 'list'])",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1
+    assert "-Dbench=enabled" in done.stderr
 
 
 def test_unknown_case_is_a_usage_error() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pydpdk import _core
-from pydpdk.bench import data, selftest
+from pydpdk.bench import _bench, data, selftest
 from pydpdk.bench.cases import latency
 from pydpdk.bench.run import CASES
 from pydpdk.cli.bench import command as cli_bench
@@ -29,9 +29,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     checkout = tmp_path / "other-checkout"
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pydpdk", checkout / "pydpdk", ignore=ignore)
-    core = Path(str(_core.__file__)).resolve()
     (checkout / "build").mkdir()
-    (checkout / "build" / core.name).symlink_to(core)
+    for module in (_core, _bench):
+        built = Path(str(module.__file__)).resolve()
+        (checkout / "build" / built.name).symlink_to(built)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

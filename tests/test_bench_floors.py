@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import data, host
 from pydpdk.bench.cases import floors
 from pydpdk.bench.cases.books import Lines
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.source import eal
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pydpdk._core import lib
 from pydpdk.bench import data
 from pydpdk.bench.cases import latency, receive
 from pydpdk.bench.measure import Case, Series
@@ -78,15 +77,15 @@ def test_what_the_loop_counts_is_what_was_sent(market: data.Market) -> None:
         worker.ask("open", spec="ring:")
         worker.ask("engine", orders_max=1 << 14)
         frames = worker.ask("load", path=str(market.alone))["frames"]
-        for what in (lib.BENCH_DRIVER, lib.BENCH_SOURCE, lib.BENCH_PIPELINE):
+        for what in ("driver", "source", "pipeline"):
             how: dict[str, Any] = {"what": what, "idle_ms": 200, "looped": True}
             told = worker.ask("receive", wanted=frames, **how)
             assert told["packets"] == frames
             assert frames / 32 <= told["polls"] <= frames
-            assert (told["own_ns"] > 0) == (what == lib.BENCH_PIPELINE)
+            assert (told["own_ns"] > 0) == (what == "pipeline")
             short = worker.ask("receive", wanted=0, **how)
             assert (short["packets"], short["polls"]) == (0, 0)
-        silent = worker.ask("receive", what=lib.BENCH_SOURCE, wanted=1, idle_ms=20)
+        silent = worker.ask("receive", what="source", wanted=1, idle_ms=20)
         assert (silent["packets"], silent["polls"], silent["ns"]) == (0, 0, 0)
 
 

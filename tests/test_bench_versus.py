@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pydpdk import _core
-from pydpdk.bench import data, trees, versus
+from pydpdk.bench import _bench, data, trees, versus
 from pydpdk.bench.cases.rings import Partner
 from pydpdk.bench.versus import Pair, Side
 from pydpdk.bench.wires.agents import Refused, Wires, Worker
@@ -27,7 +27,7 @@ from pydpdk.errors import HostError, UsageError
 from tests.bench_results import VALIDATOR
 from tests.command import ROOT, call, refused, start
 
-CORE = Path(str(_core.__file__)).resolve()
+CORE, LOOPS = (Path(str(module.__file__)).resolve() for module in (_core, _bench))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def checkout(tmp_path: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "pydpdk", tree / "pydpdk", ignore=ignore)
     (tree / "build").mkdir()
-    (tree / "build" / CORE.name).symlink_to(CORE)
+    for made in (CORE, LOOPS):
+        (tree / "build" / made.name).symlink_to(made)
     echo = tree / "pydpdk" / "bench" / "cases" / "echo.py"
     mark = f"open({str(tmp_path / 'was-here')!r}, 'w').write(__file__)\n"
     echo.write_text(echo.read_text().replace("\nimport ", f"\n{mark}import ", 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.core.layout import dtype
 from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Endpoint, Feed

@@ -23,8 +23,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench.data import LINES
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.errors import HostError
 from pydpdk.synth import gen
 from pydpdk.synth.pack import packer

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.core.ring import Reader
 
 COMMAND, STATE, PING, ANSWER = 0, 16, 32, 48  # in words of 8 bytes

@@ -15,12 +15,12 @@ from itertools import repeat
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import host
 from pydpdk.bench.cases.books import Lines
 from pydpdk.bench.cases.frames import NEAR, NEAR_TURNS
 from pydpdk.bench.cases.rings import Partner
 from pydpdk.bench.data import Market, packets_of
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.core.event import EVENT

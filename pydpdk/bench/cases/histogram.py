@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Market, delivered
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.hist import Hist
 

@@ -21,7 +21,6 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from pydpdk._core import lib
 from pydpdk.bench.data import LINES, QUICK, Market
 from pydpdk.bench.measure import Case, Role, Series
 from pydpdk.bench.wires import schedule, stamps
@@ -192,8 +191,7 @@ class StageWay(Way):
         self.engine.end()
 
     def _receive(self, wanted: int) -> None:
-        what = lib.BENCH_PIPELINE
-        self.engine.begin("receive", what=what, wanted=wanted, idle_ms=IDLE_MS)
+        self.engine.begin("receive", what="pipeline", wanted=wanted, idle_ms=IDLE_MS)
 
     def begin(self, sends: int, **how: Any) -> None:
         self.stage.begin("stage", ring_fd=self.fd, wanted=sends, idle_ms=IDLE_MS)

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from pydpdk._core import lib
 from pydpdk.bench.cases.latency import Hists
 from pydpdk.bench.cases.rings import SLOTS
 from pydpdk.bench.data import Market
+from pydpdk.bench.loops import lib
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.core.hist import Hist

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Market, delivered
+from pydpdk.bench.loops import lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import Events
 from pydpdk.engine.engine import Engine

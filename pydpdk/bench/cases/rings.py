@@ -14,9 +14,9 @@ from statistics import median
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench.cases import echo
 from pydpdk.bench.data import Market, pointer
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import EVENT
 from pydpdk.core.ring import Reader, Ring

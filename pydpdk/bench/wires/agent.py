@@ -19,8 +19,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench.data import LINES, packets_of
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.wires import reading, stamps, trading
 from pydpdk.core.ring import Reader
 from pydpdk.core.utc import Utc
@@ -85,9 +85,11 @@ class Agent:
         return {}
 
     def receive(
-        self, what: int, wanted: int, idle_ms: int, first: int = 0, looped: bool = False
+        self, what: str, wanted: int, idle_ms: int, first: int = 0, looped: bool = False
     ) -> Answer:
         """Of source 0, in a thread as the engine's: figures of ``struct bench_receive``.
+
+        ``what`` is polled: the ``driver`` alone, the ``source``, or the whole ``pipeline``.
 
         ``preempted``: how often another process took the core meanwhile.
         """
@@ -98,12 +100,11 @@ class Agent:
             "struct bench_receive *",
             {
                 "source": source,
-                "engine": self._engine.pointer if self._engine else ffi.NULL,
+                **self._polled(what),
                 "looped": source if looped else ffi.NULL,
                 "frames": self._frames + first if looped else ffi.NULL,
                 "wanted": wanted,
                 "idle_ns": idle_ms * 1_000_000,
-                "what": what,
                 "burst": 64,
             },
         )
@@ -127,6 +128,16 @@ class Agent:
         return {"packets": work.packets, "polls": work.polls, "own_ns": own,
                 "ns": int(lib.ticks_ns(work.ticks)), "preempted": preempted[0]}  # fmt: skip
 
+    def _polled(self, what: str) -> dict[str, Any]:
+        if what == "driver":
+            return {"poll": ffi.addressof(lib, "port_poll")}
+        if what == "source":
+            return {}
+        assert self._engine is not None
+        engine = self._engine.pointer
+        counters, step = lib.engine_counters(engine), ffi.addressof(lib, "engine_step")
+        return {"engine": engine, "counters": counters, "step": step}
+
     def idle(self, polls: int) -> Answer:
         """Polls of source 0, a DPDK port: ns of all of them, how many found nothing."""
         empty = ffi.new("uint64_t *")
@@ -134,7 +145,8 @@ class Agent:
 
         def run() -> None:
             lib.port_thread_begin()
-            ticks.append(lib.bench_idle(self._sources[0].pointer, polls, empty))
+            poll = ffi.addressof(lib, "port_poll")
+            ticks.append(lib.bench_idle(self._sources[0].pointer, poll, polls, empty))
             lib.port_thread_end()
 
         self._ready()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import lib
+from pydpdk.bench.loops import lib
 from pydpdk.bench.wires.stamps import HEADERS, SEQUENCE_AT, of_payload
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Events, Reader

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.wires.stamps import HEADERS, SEQUENCE_AT
 from pydpdk.core.event import Event, Events
 from pydpdk.core.hist import Hist
