@@ -185,10 +185,11 @@ class StageWay(Way):
 
     def _open_market(self) -> None:
         """The messages that a session begins with."""
+        self._receive(1)
         self.sender.ask("say", out=0, frame=stamps.opening(self.sequence))
         self.sequence += stamps.OPENING
-        self._receive(1)
-        self.engine.end()
+        if not self.engine.end()["packets"]:
+            raise HostError(f"{self.wires.receiver(0)}: the opening never came through")
 
     def _receive(self, wanted: int) -> None:
         self.engine.begin("receive", what="pipeline", wanted=wanted, idle_ms=IDLE_MS)

@@ -169,8 +169,13 @@ class Agent:
         return {"sent": int(lib.bench_send(pointer, frames, count, burst, every_ns, GIVE_UP_NS))}
 
     def say(self, out: int, frame: str) -> Answer:
-        """One frame (hexadecimal)."""
-        return {"sent": self._sources[out].send([bytes.fromhex(frame)])}
+        """One frame (hexadecimal), offered until it is taken: a wire may want its reader first."""
+        deadline = time.monotonic() + LINK_S
+        while not self._sources[out].send([bytes.fromhex(frame)]):
+            if time.monotonic() > deadline:
+                raise HostError(f"{self._sources[out].spec}: took no frame within {LINK_S:.0f} s")
+            time.sleep(0.001)
+        return {}
 
     def pace(
         self, out: int, frame: str, sequence: int, count: int, rate: int, nap_ns: int = ALL_NAP,
