@@ -35,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def measured(files: tuple[Path, Path], cores: list[int], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(floors, "memory_size", lambda: 1 << 20)
     market = data.Market(data.Size(5_000, 50, 500), *files, cores)
-    with floors.limits(market) as case:
+    with floors.floors(market) as case:
         case.measure(1)
     return case.result()
 

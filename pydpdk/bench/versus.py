@@ -249,6 +249,7 @@ def against(
 ) -> dict[str, Any]:
     """The named cases of this build and of ``other`` (see trees.resolve) in turn, as a result of
     kind ``against``; ``keep``: in the same two processes for all rounds of a case."""
+    statistics.student(statistics.CONFIDENCE, 1)  # without scipy: say so before all the work
     with ExitStack() as stack:
         old = stack.enter_context(trees.resolve(other, notify))
         watch = clocks.Watch()

@@ -237,11 +237,9 @@ class Agent:
             self._ready()
             return {"hist": reading.hops(reader, wanted).encode()}
 
-    def count(
-        self, first: int, step: int, idle_ms: int, ring_fd: int = -1, slice_ms: int = 0
-    ) -> Answer:
+    def count(self, first: int, step: int, idle_ms: int, ring_fd: int = -1) -> Answer:
         """A :class:`reading.Tally` of a trial, from the ring or from the socket."""
-        tally = reading.Tally(first, step, slice_ms * 1_000_000)
+        tally = reading.Tally(first, step)
         if ring_fd < 0:
             assert self._socket is not None
             self._socket.setblocking(False)
