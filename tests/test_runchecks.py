@@ -93,6 +93,17 @@ def test_shared_memory_holds_rings_and_flight_recorders(host, tmp_path):
     assert rows(spec, host)["shared memory"].status == "fail"
 
 
+def test_a_ring_is_never_too_small_for_its_feeds(host, tmp_path):
+    """Whatever the configuration says: a window that heals writes all that was held at once."""
+    spec = write(tmp_path / "c.toml", "memif:role=server", more="core = 2\nwindow = 262144")
+    spec.write_text(spec.read_text().replace("ring_slots = 1048576", "ring_slots = 16384"))
+    plan = configuration.load(spec)
+    (loop,) = plan.loops()
+    held = lib.EVENTS_PER_MESSAGE * 262_144
+    assert 2 * held < footprint.slots(plan, loop) < 8 * held
+    assert footprint.shared(plan) == footprint.slots(plan, loop) * 64 + 64 * MB
+
+
 @pytest.mark.parametrize(("spare", "status"), [(0, "ok"), (-1, "warn"), (-300, "fail")])
 def test_memory_is_held_against_books_and_rings(host, tmp_path, spare, status):
     (tmp_path / "s.py").write_text("class S: pass")

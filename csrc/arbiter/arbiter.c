@@ -1,5 +1,12 @@
-#include "arbiter/impl.h"
+#include "arbiter/arbiter.h"
+#include "arbiter/hold.h"
+#include "base/crc32c.h"
+#include "counter_id.h"
+#include "session/message.h"
 #include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Arbitration
  * -----------
@@ -29,6 +36,140 @@
  * arbiter_span(); nothing here asks where a span came from. It needs a gap time-out that covers
  * its round trip, a line of its own in the statistics, and a book's epoch set when it is rebuilt. */
 
+struct gap { uint64_t first, count; };
+
+enum { PAST_LINE = 3, PAST_SET = 4, PAST_MARKS = 7 };
+_Static_assert(LINES_ALL <= PAST_LINE + 1, "a line fits its bits");
+
+struct past {               /* what is remembered of a delivered sequence */
+    uint32_t crc;           /* its lowest bits: PAST_*, the rest: of the CRC32C of the message */
+    uint32_t ts;            /* low half of ts_recv */
+};
+
+enum { WHOLES = 1 << 10 };
+
+struct whole {              /* and of a packet, all of whose messages were delivered in a run */
+    uint64_t sequence;      /* 0: nothing */
+    uint32_t len;
+    uint32_t crc;           /* span_crc() */
+};
+
+struct arbiter {
+    struct arbiter_config config;
+    struct counters *counters;
+    struct arbiter_sink sink;
+    uint64_t expected;
+    uint64_t highest;       /* one past the highest sequence known to exist */
+    bool gap_open;          /* the hole at `expected` was noticed, at gap_us */
+    bool borrowed;          /* the batch points into the hold */
+    uint64_t now_us;        /* record clock */
+    uint64_t gap_us;
+    struct { bool active; unsigned line; uint64_t first, next, since_us; } suspect;
+    struct hold hold;
+    unsigned batched;
+    struct message batch[BATCH_MAX];
+    struct line lines[LINES_ALL];
+    struct ledger ledger;
+    struct gap gaps[GAPS_REMEMBERED];
+    uint64_t gaps_seen;
+    struct past *history;   /* by sequence modulo HISTORY; NULL with one line */
+    struct whole wholes[WHOLES];    /* by sequence modulo WHOLES */
+};
+
+#define ADD(arbiter, name, n) ((arbiter)->counters->value[COUNT_##name] += (n))
+
+/* Of all blocks of a span, by four chains at once: one waits three cycles for each of its steps. */
+static uint32_t span_crc(const struct span *span)
+{
+    const uint8_t *data = span->blocks;
+    uint32_t left = span->len;
+    uint64_t crc[4] = { span->count, 1, 2, 3 };
+    for (; left >= 32; left -= 32, data += 32)
+        for (int i = 0; i < 4; i++)
+            crc[i] = _mm_crc32_u64(crc[i], load64(data + 8 * i));
+    crc[0] = _mm_crc32_u64(crc[0], crc[1] << 32 | crc[2]);
+    return (uint32_t)_mm_crc32_u64(crc[0], crc[3] << 32 | crc32c(data, left));
+}
+
+static const struct past *recall(const struct arbiter *arbiter, uint64_t sequence)
+{
+    if (arbiter->history == NULL || arbiter->expected - sequence > HISTORY)
+        return NULL;
+    const struct past *past = &arbiter->history[sequence & (HISTORY - 1)];
+    return past->crc & PAST_SET ? past : NULL;
+}
+
+static bool same_bytes(const struct past *past, const uint8_t *data, uint32_t len)
+{
+    return ((past->crc ^ crc32c(data, len)) & ~(uint32_t)PAST_MARKS) == 0;
+}
+
+int arbiter_create(const struct arbiter_config *config, struct counters *counters,
+                   struct arbiter_sink sink, struct arbiter **out)
+{
+    if (config->lines < 1 || config->lines > LINES_MAX || __builtin_popcount(config->window) != 1
+        || __builtin_popcountll(config->window_bytes) != 1 || config->window_bytes < 1 << 17)
+        return -EINVAL;
+    struct arbiter *arbiter = calloc(1, sizeof *arbiter);
+    if (arbiter == NULL)
+        return -ENOMEM;
+    arbiter->config = *config;
+    arbiter->counters = counters;
+    arbiter->sink = sink;
+    int rc = hold_create(&arbiter->hold, config->window, config->window_bytes);
+    if (config->lines > 1) {
+        arbiter->history = calloc(HISTORY, sizeof *arbiter->history);
+        rc = rc < 0 || arbiter->history == NULL ? -ENOMEM : 0;
+    }
+    if (rc < 0)
+        arbiter_destroy(arbiter);
+    else
+        *out = arbiter;
+    return rc;
+}
+
+void arbiter_destroy(struct arbiter *arbiter)
+{
+    if (arbiter == NULL)
+        return;
+    hold_destroy(&arbiter->hold);
+    free(arbiter->history);
+    free(arbiter);
+}
+
+void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first, uint64_t ts_recv)
+{
+    arbiter->ledger = (struct ledger){ .first = first, .next = first, .ts_first = ts_recv, .ts_last = ts_recv };
+    memcpy(arbiter->ledger.session, session, SESSION_ID);
+    arbiter->expected = arbiter->highest = first;
+    arbiter->gap_open = arbiter->suspect.active = false;
+    arbiter->gaps_seen = 0;
+    memset(arbiter->gaps, 0, sizeof arbiter->gaps);
+    if (arbiter->history != NULL)
+        memset(arbiter->history, 0, HISTORY * sizeof *arbiter->history);
+    memset(arbiter->wholes, 0, sizeof arbiter->wholes);
+    for (unsigned i = 0; i < LINES_ALL; i++)
+        arbiter->lines[i].next = arbiter->lines[i].next_offset = 0;
+}
+
+/* ---- delivering ---- */
+
+/* The first copies of sequences: did a line skip some? Then they are healed by these; or, when
+ * it is this line's own, not lost after all. */
+static inline void first_copies(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t count)
+{
+    for (unsigned i = 0; i < arbiter->config.lines; i++) {
+        struct line *other = &arbiter->lines[i];
+        uint64_t skipped = other->next > first ? other->next - first : 0;
+        if (skipped > count)
+            skipped = count;
+        if (i == line)
+            other->losses -= skipped < other->losses ? skipped : other->losses;
+        else
+            other->healed += skipped;
+    }
+}
+
 void arbiter_flush(struct arbiter *arbiter)
 {
     if (arbiter->batched > 0)
@@ -39,8 +180,8 @@ void arbiter_flush(struct arbiter *arbiter)
 
 static void remember(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
 {
-    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~3u) : 0;
-    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | 2u | line, (uint32_t)ts_recv };
+    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~(uint32_t)PAST_MARKS) : 0;
+    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | PAST_SET | line, (uint32_t)ts_recv };
 }
 
 static inline void place(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
@@ -161,7 +302,7 @@ static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data,
         return;
     }
     arbiter->ledger.duplicate++;
-    if (past == NULL || !arbiter->config.compare || ((past->crc ^ crc32c(data, len)) & ~3u) == 0)
+    if (past == NULL || !arbiter->config.compare || same_bytes(past, data, len))
         return;
     mismatch(arbiter, sequence, ts_recv);
 }
@@ -232,8 +373,8 @@ struct block { unsigned i; uint32_t at; };
 
 static inline const uint8_t *next_block(const struct span *span, struct block *block, int64_t len)
 {
-    const uint8_t *data = span->blocks + block->at + 2;
-    block->at += 2 + (uint32_t)len;
+    const uint8_t *data = span->blocks + block->at + span->prefix.len;
+    block->at += span->prefix.len + (uint32_t)len;
     block->i++;
     return data;
 }
@@ -248,9 +389,10 @@ static bool comparable(const struct arbiter *arbiter, const struct span *span)
 static struct block deliver_run(struct arbiter *arbiter, unsigned line, const struct span *span, struct block block,
                                 uint64_t ts_recv)
 {
+    const struct span walked = *span;   /* of our own: nothing that is stored can change it */
     uint64_t first = arbiter->expected;
-    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;)
-        place(arbiter, line, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    for (int64_t len; block.i < walked.count && (len = message_len(&walked, block.at)) >= 0;)
+        place(arbiter, line, next_block(&walked, &block, len), (uint32_t)len, ts_recv);
     uint64_t count = arbiter->expected - first;
     arbiter->lines[line].wins += count;
     arbiter->ledger.delivered += count;
@@ -275,11 +417,12 @@ static struct block copies_run(struct arbiter *arbiter, const struct span *span,
         arbiter->ledger.duplicate += span->count;
         return (struct block){ span->count, span->len };
     }
-    uint64_t end = arbiter->expected - span->sequence;
-    unsigned count = end < span->count ? (unsigned)end : span->count;
-    for (int64_t len; block.i < count && (len = block_len(span, block.at)) >= 0;) {
-        uint64_t sequence = span->sequence + block.i;
-        old(arbiter, sequence, next_block(span, &block, len), (uint32_t)len, ts_recv);
+    const struct span walked = *span;
+    uint64_t end = arbiter->expected - walked.sequence;
+    unsigned count = end < walked.count ? (unsigned)end : walked.count;
+    for (int64_t len; block.i < count && (len = message_len(&walked, block.at)) >= 0;) {
+        uint64_t sequence = walked.sequence + block.i;
+        old(arbiter, sequence, next_block(&walked, &block, len), (uint32_t)len, ts_recv);
     }
     return block;
 }
@@ -289,7 +432,7 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
                      uint32_t *used)
 {
     struct block block = { 0, 0 };
-    for (int64_t len; block.i < span->count && (len = block_len(span, block.at)) >= 0;) {
+    for (int64_t len; block.i < span->count && (len = message_len(span, block.at)) >= 0;) {
         uint64_t sequence = span->sequence + block.i;
         if (sequence < arbiter->expected)
             block = copies_run(arbiter, span, block, ts_recv);
@@ -314,6 +457,65 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
     return i;
 }
 
+/* ---- statistics of the lines: who was first and by how much, what a line skipped, and how much
+ * of that the other one had ---- */
+
+static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
+{
+    const struct past *past = sequence < arbiter->expected ? recall(arbiter, sequence) : NULL;
+    if (past == NULL || (past->crc & PAST_LINE) == line)
+        return;
+    uint32_t lead = (uint32_t)ts_recv - past->ts;
+    struct line *winner = &arbiter->lines[past->crc & PAST_LINE];
+    if (lead >= 1u << 31        /* beyond what half a timestamp can tell */
+        || line == LINE_RECOVERY || winner == &arbiter->lines[LINE_RECOVERY])
+        return;
+    winner->leads++;
+    winner->lead_ns_sum += lead;
+    if (lead > winner->lead_ns_max)
+        winner->lead_ns_max = lead;
+}
+
+/* How many of [first, end) were delivered or are held. */
+static uint64_t known_of(const struct arbiter *arbiter, uint64_t first, uint64_t end)
+{
+    uint64_t below = end < arbiter->expected ? end : arbiter->expected;
+    uint64_t count = below > first ? below - first : 0;
+    for (unsigned i = 0; i < GAPS_REMEMBERED; i++) {
+        uint64_t from = arbiter->gaps[i].first, to = from + arbiter->gaps[i].count;
+        from = from > first ? from : first;
+        to = to < below ? to : below;
+        count -= to > from ? to - from : 0;
+    }
+    uint64_t above = first > arbiter->expected ? first : arbiter->expected;
+    for (uint64_t i = 0; arbiter->hold.count > 0 && above + i < end && i < arbiter->config.window; i++)
+        count += hold_get(&arbiter->hold, above + i) != NULL;
+    return count;
+}
+
+static void note_line(struct arbiter *arbiter, unsigned index, const struct span *span, uint64_t ts_recv)
+{
+    struct line *line = &arbiter->lines[index];
+    line->packets++;
+    line->messages += span->count;
+    line->last_us = arbiter->now_us;
+    if (span->send_time > line->last_send)
+        line->last_send = span->send_time;
+    if (index == LINE_RECOVERY)
+        return;
+    if (line->next != 0 && span->sequence > line->next) {
+        line->losses += span->sequence - line->next;
+        line->healed += known_of(arbiter, line->next, span->sequence);
+    }
+    if (span->send_time != 0 && span->sequence == line->next && span->offset != line->next_offset) {
+        ADD(arbiter, session_offset_mismatch, 1);     /* bytes are missing that no sequence tells of */
+        arbiter_flush(arbiter);
+        arbiter->sink.gap(arbiter->sink.context, span->sequence, 0, ts_recv);
+    }
+}
+
+/* ---- what comes in ---- */
+
 /* Is this span's place in the sequence to be believed? */
 static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *span)
 {
@@ -324,6 +526,8 @@ static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *s
             arbiter->suspect.active = false;
         return true;
     }
+    if (line == LINE_RECOVERY)
+        return false;
     bool near = arbiter->suspect.active && sequence + window >= arbiter->suspect.first
         && sequence <= arbiter->suspect.next + window;
     if (near && (line != arbiter->suspect.line
@@ -355,11 +559,11 @@ int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span
         return COUNT_drop_untrusted_jump;
     }
     struct line *line = &arbiter->lines[line_index];
-    arbiter_note_line(arbiter, line_index, span, ts_recv);
-    arbiter_note_lead(arbiter, line_index, span->sequence, ts_recv);
+    note_line(arbiter, line_index, span, ts_recv);
+    note_lead(arbiter, line_index, span->sequence, ts_recv);
     uint32_t used;
     uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv, &used);
-    if (end >= line->next) {
+    if (end >= line->next && line_index != LINE_RECOVERY) {
         line->next = end;
         line->next_offset = span->offset + used;
     }
@@ -384,3 +588,33 @@ void arbiter_finish(struct arbiter *arbiter, uint64_t ts_recv)
     arbiter_flush(arbiter);
 }
 
+uint64_t arbiter_deadline_us(const struct arbiter *arbiter)
+{
+    return arbiter->gap_open ? arbiter->gap_us + arbiter->config.gap_timeout_us : UINT64_MAX;
+}
+
+const struct line *arbiter_lines(const struct arbiter *arbiter) { return arbiter->lines; }
+uint64_t arbiter_expected(const struct arbiter *arbiter) { return arbiter->expected; }
+
+struct ledger *arbiter_ledger(struct arbiter *arbiter)
+{
+    arbiter->ledger.next = arbiter->expected;
+    return &arbiter->ledger;
+}
+
+uint64_t arbiter_newest_send(const struct arbiter *arbiter)
+{
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < arbiter->config.lines; i++)
+        if (arbiter->lines[i].last_send > newest)
+            newest = arbiter->lines[i].last_send;
+    return newest;
+}
+
+int arbiter_seen(const struct arbiter *arbiter, const struct span *span)
+{
+    int64_t len = message_len(span, 0);
+    const struct past *past = span->sequence < arbiter->expected ? recall(arbiter, span->sequence) : NULL;
+    return span->count > 0 && len >= 0 && past != NULL && arbiter->config.compare
+        && same_bytes(past, span->blocks + span->prefix.len, (uint32_t)len);
+}

@@ -150,7 +150,7 @@ static void fetch(const struct packet *packets, uint64_t i, uint64_t count)
 static int session_header(const struct packet *packet, struct datagram *datagram, struct span *span)
 {
     int reason = frame_parse(packet, CHECKSUM_IGNORE, datagram);
-    return reason != 0 ? reason : moldudp64_parse(datagram, span);
+    return reason != 0 ? reason : moldudp64_framing.parse(datagram, 0, 0, span);
 }
 
 uint64_t bench_session(const struct packet *packets, uint64_t count)

@@ -1,26 +1,17 @@
 #pragma once
 #include "book/book.h"
-#include "count.h"
-#include "ring/ring.h"
+#include "ring/outlet.h"
 #include "session/session.h"
 
 /* From venue messages to events: the meaning of a protocol. */
 
-struct sample {             /* ticks spent within one step, where it is looked at closely */
-    uint64_t book, changes;
-    uint64_t ring, records;
-};
-
 struct decoder {            /* what a protocol's decode function works on, one per feed */
-    struct counters *counters;
+    struct outlet out;
     struct books *books;
-    struct ring *out;       /* NULL: nobody listens */
-    void *own;              /* the protocol's state: symbol table and such */
+    void *state;            /* of the protocol: symbol table and such */
     uint64_t midnight_ns;   /* of the session's day at the venue, ns since the Unix epoch */
-    uint64_t unreported;    /* records lost since the last one that fitted */
-    uint32_t feed;          /* upper half of instrument_id */
     uint32_t gaps;          /* declared this session: books with an older epoch are suspect */
-    struct sample *sample;  /* NULL: not looked at closely now */
+    uint32_t pad;
     uint64_t by_type[256];  /* decoded messages by the venue's type byte */
 };
 
@@ -32,21 +23,22 @@ struct message_type {       /* a row of a protocol's table */
     const char *name;       /* of the message, and of its struct behind the protocol's prefix */
 };
 
-enum session_kind { SESSION_MOLDUDP64 = 1, SESSION_IEXTP = 2 };
-
 struct protocol {           /* a row of decode.c */
     const char *name;       /* "itch50" */
     const char *prefix;     /* of its structs: "iex" in struct iex_trade_report */
-    int32_t session;        /* enum session_kind */
-    uint32_t iextp;         /* enum iextp_protocol, or 0 */
+    const struct framing *framing;
+    uint32_t variant;       /* of the framing: enum iextp_protocol, or 0 */
+    uint32_t grows;         /* 1: the venue may add fields at the end of a message */
     const struct message_type *types;
     uint32_t types_count;
     uint32_t pad;
-    int (*open)(struct decoder *decoder);       /* takes `own`; 0 or negative errno */
+    int (*open)(struct decoder *decoder);       /* takes `state`; 0 or negative errno */
     void (*close)(struct decoder *decoder);
     void (*reset)(struct decoder *decoder);     /* a session begins */
     void (*decode)(struct decoder *decoder, const struct message *messages, unsigned count);
 };
+
+extern const struct protocol itch50_protocol, tops16_protocol, deep10_protocol;
 
 int protocol_count(void);
 const struct protocol *protocol_at(int index);      /* NULL when out of range */

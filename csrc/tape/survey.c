@@ -1,8 +1,6 @@
 #include "tape/survey.h"
 #include "counter_id.h"
-#include "session/session.h"
-#include "wire/iextp.h"
-#include "wire/read.h"
+#include "session/message.h"
 #include <stdbool.h>
 #include <string.h>
 
@@ -17,47 +15,23 @@ static struct stream *stream_of(struct survey *survey, const struct datagram *da
     if (survey->streams == SURVEY_STREAMS)
         return NULL;
     struct stream *stream = &survey->stream[survey->streams++];
-    *stream = (struct stream){ .addr_len = datagram->addr_len, .port = datagram->dport, .vlan = datagram->vlan };
+    *stream = (struct stream){ .addr_len = datagram->addr_len, .framing = -1, .port = datagram->dport, .vlan = datagram->vlan };
     memcpy(stream->dst, datagram->dst, datagram->addr_len);
     return stream;
 }
 
-/* Do `count` length-prefixed blocks fill the payload exactly? */
-static bool blocks_fit(const struct span *span)
-{
-    uint32_t at = 0;
-    for (unsigned i = 0; i < span->count; i++) {
-        if (span->len - at < 2)
-            return false;
-        const uint8_t *p = span->blocks + at;
-        uint32_t len = span->flags & SPAN_LITTLE_ENDIAN ? p[0] | (uint32_t)p[1] << 8 : (uint32_t)p[0] << 8 | p[1];
-        if (len > span->len - at - 2)
-            return false;
-        at += 2 + len;
-    }
-    return at == span->len;
-}
-
-/* IEX-TP tells itself by version and a protocol id in 0x8000..0x80ff; MoldUDP64 by printable or
- * zero session bytes and blocks that fill the packet to the byte. */
+/* Is this a packet of the stream's framing, or of the first one that it may well be? */
 static bool parse(struct stream *stream, const struct datagram *datagram, struct span *span)
 {
-    if (stream->framing != FRAMING_MOLDUDP64 && datagram->len >= sizeof(struct iextp_header)) {
-        uint16_t protocol = rd_le16(((const struct iextp_header *)(const void *)datagram->payload)->protocol);
-        if (protocol >> 8 == 0x80 && iextp_parse(datagram, protocol, span) == 0 && blocks_fit(span)) {
-            stream->framing = FRAMING_IEXTP;
-            stream->iextp = protocol;
-            return true;
-        }
+    uint32_t variant;
+    for (int i = 0; i < framing_count(); i++) {
+        if ((stream->framing >= 0 && stream->framing != i) || !framing_at(i)->guess(datagram, &variant, span))
+            continue;
+        stream->framing = (int8_t)i;
+        stream->variant = (uint16_t)variant;
+        return true;
     }
-    if (stream->framing == FRAMING_IEXTP || moldudp64_parse(datagram, span) != 0 || !blocks_fit(span)
-        || span->sequence == 0)
-        return false;
-    for (unsigned i = 0; i < SESSION_ID; i++)
-        if (span->session[i] != 0 && (span->session[i] < ' ' || span->session[i] > '~'))
-            return false;
-    stream->framing = FRAMING_MOLDUDP64;
-    return true;
+    return false;
 }
 
 static void follow(struct stream *stream, const struct span *span)
@@ -81,10 +55,9 @@ static void follow(struct stream *stream, const struct span *span)
         stream->next = span->sequence + span->count;
     stream->messages += span->count;
     stream->heartbeats += (span->flags & SPAN_HEARTBEAT) != 0;
-    if (stream->type == 0 && span->count > 0 && span->len > 2) {
-        bool little = span->flags & SPAN_LITTLE_ENDIAN;
-        stream->length = (uint16_t)(little ? span->blocks[0] | span->blocks[1] << 8 : span->blocks[0] << 8 | span->blocks[1]);
-        stream->type = span->blocks[2];
+    if (stream->type == 0 && span->count > 0 && message_len(span, 0) > 0) {
+        stream->length = (uint16_t)message_len(span, 0);
+        stream->type = span->blocks[span->prefix.len];
     }
 }
 

@@ -6,15 +6,13 @@
 
 enum { SURVEY_STREAMS = 512 };
 
-enum framing { FRAMING_UNKNOWN = 0, FRAMING_MOLDUDP64 = 1, FRAMING_IEXTP = 2 };
-
 struct stream {             /* one destination address and port */
     uint8_t dst[16];
     uint8_t addr_len;       /* 4 or 16 */
-    uint8_t framing;        /* enum framing, by its first packets */
+    int8_t framing;         /* of framing_at(), by its first packets; -1: unknown */
     uint16_t port;
     uint16_t vlan;          /* of the first packet */
-    uint16_t iextp;         /* enum iextp_protocol of the first packet, else 0 */
+    uint16_t variant;       /* of the framing, as its first packet tells it */
     uint64_t packets, bytes;            /* UDP payload bytes */
     uint64_t messages, heartbeats;
     uint64_t sessions;                  /* changes of session id, and restarts, plus one */

@@ -122,3 +122,9 @@ def midnight_ns(ts_ns: int, tz: ZoneInfo = VENUE_TZ) -> int:
     """Midnight before ``ts_ns`` (ns since the Unix epoch) at the venue, in the same unit."""
     day = datetime.fromtimestamp(ts_ns // 1_000_000_000, tz)
     return int(day.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * 1_000_000_000
+
+
+def session_name(framing: Any, raw: Any) -> str:
+    """A session's id as people write it: the venue's text, or hexadecimal where it has none."""
+    name = bytes(ffi.buffer(raw, lib.SESSION_ID))
+    return name.rstrip(b" \0").decode("latin-1") if framing.text else name[:8].hex()

@@ -9,15 +9,9 @@ from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters, layout
-from pydpdk.engine.feed import Endpoint, Feed, midnight_ns
+from pydpdk.engine.feed import Endpoint, Feed, midnight_ns, session_name
 from pydpdk.errors import DataError, UsageError
-from pydpdk.source.source import Source
-
-FRAMINGS = {
-    lib.FRAMING_UNKNOWN: "unknown",
-    lib.FRAMING_MOLDUDP64: "moldudp64",
-    lib.FRAMING_IEXTP: "iextp",
-}
+from pydpdk.source.source import Source, capture_path, open_source
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,7 @@ def survey(source: Source, progress: Callable[[int], None] | None = None) -> Sur
 
 def _stream(stream: Any) -> Stream:
     address = ipaddress.ip_address(bytes(ffi.buffer(stream.dst, stream.addr_len)))
-    raw = bytes(ffi.buffer(stream.session, lib.SESSION_ID))
-    mold = stream.framing == lib.FRAMING_MOLDUDP64
-    session = raw.rstrip(b" \0").decode("latin-1") if mold else raw[:8].hex()
+    framing = lib.framing_at(stream.framing)
     names = (
         "packets",
         "bytes",
@@ -105,9 +97,9 @@ def _stream(stream: Any) -> Stream:
     )
     return Stream(
         endpoint=Endpoint(str(address), stream.port),
-        framing=FRAMINGS[stream.framing],
+        framing=ffi.string(framing.name).decode() if framing else "unknown",
         protocol=_protocol(stream),
-        session="" if stream.framing == lib.FRAMING_UNKNOWN else session,
+        session=session_name(framing, stream.session) if framing else "",
         vlan=stream.vlan,
         fields={name: getattr(stream, name) for name in names},
     )
@@ -118,13 +110,11 @@ def _protocol(stream: Any) -> str | None:
     for i in range(lib.protocol_count()):
         row = lib.protocol_at(i)
         name = str(ffi.string(row.name).decode())
-        if stream.framing == lib.FRAMING_IEXTP:
-            if row.iextp == stream.iextp:
-                return name
-        elif stream.framing == lib.FRAMING_MOLDUDP64 and row.session == lib.SESSION_MOLDUDP64:
-            known = layout.messages(name).get(chr(stream.type))
-            if stream.type == 0 or (known and known.length == stream.length):
-                return name
+        if row.framing != lib.framing_at(stream.framing) or row.variant != stream.variant:
+            continue
+        known = layout.messages(name).get(chr(stream.type))
+        if row.variant or stream.type == 0 or (known and known.length == stream.length):
+            return name
     return None
 
 
@@ -140,6 +130,33 @@ def joined(surveys: Sequence[Survey]) -> Survey:
         ts_first=min((found.ts_first for found in surveys if found.ts_first), default=0),
         ts_last=max(found.ts_last for found in surveys),
     )
+
+
+def find_feeds(
+    feeds: Sequence[Feed], specs: Sequence[str], progress: Callable[[int], None] | None = None
+) -> list[Feed]:
+    """``feeds`` with what they leave open, as the captures among the sources tell it.
+
+    Without any: one for each protocol that is spoken there. DataError when there is nothing for
+    a feed, UsageError when its lines are not clear.
+    """
+    surveys = []
+    for path in filter(None, map(capture_path, specs)):
+        with open_source(f"pcap:{path}") as source:
+            surveys.append(survey(source, progress))
+    if not surveys:
+        if not feeds:
+            raise UsageError(f"{', '.join(specs)}: not a capture; name its feeds and their lines")
+        return list(feeds)
+    found = joined(surveys)
+    feeds = feeds or [Feed(name) for name in dict.fromkeys(s.protocol for s in found.streams)
+                      if name]  # fmt: skip
+    if not feeds:
+        raise DataError(f"no feed is known in this capture; it has: {found.contents()}")
+    if len(surveys) == len(specs):
+        for feed in feeds:
+            check_lines(feed, found)
+    return [resolve(feed, found) for feed in feeds]
 
 
 def check_lines(feed: Feed, found: Survey) -> None:

@@ -313,3 +313,19 @@ def _plain_path(name: str, until_open: ExitStack) -> str:
     link = Path(until_open.enter_context(tempfile.TemporaryDirectory(prefix="pydpdk-")), "capture")
     link.symlink_to(path)
     return str(link)
+
+
+def open_sources(specs: Sequence[str]) -> list[Source]:
+    """Open every source string; those opened are closed when a later one fails."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_source(spec)) for spec in specs]
+        stack.pop_all()
+    return opened
+
+
+def capture_path(spec: str) -> str | None:
+    """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in ("pcap", "net_pcap"):
+        return rest
+    return spec if not colon or Path(spec).exists() else None

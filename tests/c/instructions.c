@@ -98,9 +98,8 @@ static unsigned parse(const struct session *session, const struct packet *packet
 {
     struct datagram datagram;
     require(frame_parse(packet, CHECKSUM_IGNORE, &datagram) == 0, "a frame that does not parse");
-    int reason = session->protocol->session == SESSION_MOLDUDP64
-        ? moldudp64_parse(&datagram, span)
-        : iextp_parse(&datagram, (uint16_t)session->protocol->iextp, span);
+    const struct protocol *protocol = session->protocol;
+    int reason = protocol->framing->parse(&datagram, protocol->variant, 0, span);
     require(reason == 0, "a packet that is no span");
     return memcmp(datagram.dst, line_b, 4) == 0;
 }
@@ -210,7 +209,7 @@ static void decode_all(struct decoder *decoder, const struct session *session)
 
 static void open_decoder(const struct session *session, struct counters *counters, struct decoder *decoder)
 {
-    *decoder = (struct decoder){ .counters = counters, .out = ring_of(NULL) };
+    *decoder = (struct decoder){ .out = { .ring = ring_of(NULL), .counters = counters } };
     require(books_create(&books_config, &decoder->books) == 0, "no books");
     require(session->protocol->open(decoder) == 0, "no decoder");
 }
