@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from pydpdk.bench import data, host, meters, peers, run
-from pydpdk.bench.cases import echo, floors, rings
+from pydpdk.bench.cases import echo, floors, readers, rings
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.cli import cli
 from pydpdk.errors import DataError, HostError, UsageError
@@ -39,6 +39,8 @@ def result(folder: Path) -> dict[str, Any]:
     arguments = ["--quick", "--rounds", str(ROUNDS), "--dir", str(folder), "--json"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(floors, "memory_size", lambda: 1 << 20)
+        patch.setattr(readers, "RECORDS", 500)
+        patch.setattr(meters, "STALL_S", 0.02)
         ran = CliRunner().invoke(cli, ["bench", "run", *SHORT, *arguments], catch_exceptions=False)
     assert ran.exit_code == 0
     found: dict[str, Any] = json.loads(ran.stdout)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pydpdk import _core
-from pydpdk.bench import _bench, data, versus
+from pydpdk.bench import _bench, data, meters, versus
 from pydpdk.bench.cases import latency
 from pydpdk.bench.run import CASES
 from pydpdk.cli.bench import command as cli_bench
@@ -39,6 +39,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setattr(latency, "SENDS_QUICK", 60)
     monkeypatch.setattr(versus, "TURNS", 1)
+    monkeypatch.setattr(meters, "STALL_S", 0.02)
     monkeypatch.setattr(data, "cache_dir", lambda: tmp_path)
     return checkout
 

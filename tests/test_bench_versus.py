@@ -128,8 +128,11 @@ def test_rounds_pair_up_without_peers(folder: Path, keep: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_planted_slowdown_is_found_and_nothing_where_none_is(market: data.Market) -> None:
+def test_a_planted_slowdown_is_found_and_nothing_where_none_is(
+    market: data.Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole path of a comparison, with this build on both sides."""
+    monkeypatch.setattr(versus, "ROUND_S", 0.05)
     plain, slow = trees.here(), replace(trees.here(), planted=2.0)
     for build, verdicts in ((slow, {"slower"}), (plain, {"no change seen", "too noisy to say"})):
         found = Pair(plain, build, market, keep=True).measure("decode", 6, only="pydpdk")
