@@ -249,9 +249,9 @@ def groups(q: Question) -> Row:
             "groups", "fail", f"net.ipv4.igmp_max_memberships = {limit}: no socket may join",
             "sysctl net.ipv4.igmp_max_memberships=20",
         )  # fmt: skip
-    if own > lib.ANSWER_GROUPS_MAX:
+    if own > lib.IGMP_GROUPS_MAX:
         return Row(
-            "groups", "fail", f"{own} on one source, our IGMP holds {lib.ANSWER_GROUPS_MAX}",
+            "groups", "fail", f"{own} on one source, our IGMP holds {lib.IGMP_GROUPS_MAX}",
             f"share its feeds out over more sources in {config.path}",
         )  # fmt: skip
     files = q.host.limit("Max open files")
