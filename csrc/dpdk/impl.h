@@ -17,7 +17,7 @@ struct device {                 /* a DPDK port; what is not const changes under 
     uint64_t wanted, offloads;  /* RTE_ETH_RX_OFFLOAD_* */
     uint32_t queues_wanted, mtu;
     uint16_t rx_descriptors, tx_descriptors;
-    int rss, promiscuous, all_multicast, multicast_list;    /* as in struct port_known */
+    int rss, promiscuous, all_multicast, multicast_list;    /* as in struct source_told */
     int gone;                   /* RTE_ETH_EVENT_INTR_RMV, set by EAL's interrupt thread */
     struct netdev interface; /* fd -1: none */
     struct sockets sockets;     /* that the driver opened */
@@ -45,7 +45,7 @@ struct port {                   /* one queue of a device */
     uint32_t frame_max;         /* bytes of the longest frame that is sent */
     uint32_t idle;              /* empty bursts in a row */
     uint32_t cut_at;            /* UINT32_MAX: the driver cuts nothing */
-    struct port_stats own;      /* what this queue counts itself */
+    struct source_stats own;      /* what this queue counts itself */
     struct rte_mbuf **withheld; /* by port_hold() */
     uint32_t withheld_count;
 };

@@ -19,7 +19,7 @@ int port_open(const struct port_config *config, struct source **sources, char *r
     return -ENOSYS;
 }
 
-int port_stats(struct source *source, struct port_stats *stats)
+int port_stats(struct source *source, struct source_stats *stats)
 {
     (void)source, (void)stats;
     return -ENOSYS;
@@ -31,7 +31,7 @@ int port_mbufs(struct source *source)
     return 0;
 }
 
-int port_known(struct source *source, struct port_known *known)
+int port_known(struct source *source, struct source_told *known)
 {
     (void)source, (void)known;
     return -ENOSYS;

@@ -51,10 +51,10 @@ struct tpacket {
     uint32_t held;              /* slots before it that the last burst looked at */
     uint32_t burst_max;
     uint32_t mtu;
-    int promiscuous, multicast_list;    /* as in struct port_known */
+    int promiscuous, multicast_list;    /* as in struct source_told */
     int gone;                   /* stored by tpacket_link(), on another thread */
     uint64_t stamped, dropped;
-    struct port_stats own;
+    struct source_stats own;
 };
 
 /* --- the packet path --- */
@@ -232,7 +232,7 @@ static int set_up(struct tpacket *t, const struct tpacket_config *config, const 
     address.sll_ifindex = t->interface.index;
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
-    if (config->flags & PORT_PROMISCUOUS)
+    if (config->promiscuous)
         t->promiscuous = (rc = interface_accept(&t->interface, INTERFACE_PROMISCUOUS)) == 0 ? 1 : rc;
     return 0;
 }
@@ -267,22 +267,22 @@ int tpacket_open(const struct tpacket_config *config, struct source **source, ch
 
 /* --- what it tells of itself --- */
 
-int tpacket_stats(struct source *source, struct port_stats *stats)
+int tpacket_stats(struct source *source, struct source_stats *stats)
 {
     struct tpacket *t = (struct tpacket *)source;
     *stats = t->own;
     return sockets_dropped(&t->socket, &t->dropped, &stats->missed);
 }
 
-int tpacket_known(struct source *source, struct port_known *known)
+int tpacket_known(struct source *source, struct source_told *known)
 {
     const struct tpacket *t = (const struct tpacket *)source;
     struct sockaddr_ll at = { 0 };
     socklen_t len = sizeof at;
-    *known = (struct port_known){
+    *known = (struct source_told){
         .driver = "packet socket", .queues_wanted = 1, .queues = 1, .rx_descriptors = t->slots, .mtu = t->mtu,
         .promiscuous = t->promiscuous, .multicast_list = t->multicast_list, .zero_copy = -1,
-        .clock = t->clock != NULL ? PORT_CLOCK_TSC : PORT_CLOCK_KERNEL, .losses = PORT_LOSSES_SOCKET,
+        .clock = t->clock != NULL ? SOURCE_CLOCK_TSC : SOURCE_CLOCK_KERNEL, .losses = SOURCE_LOSSES_SOCKET,
     };
     if (getsockname(t->socket.fd[0], (struct sockaddr *)&at, &len) < 0)
         return -errno;
@@ -308,5 +308,5 @@ int tpacket_groups(struct source *source, const uint8_t *macs, uint32_t count, c
     t->multicast_list = rc == 0 ? 1 : rc;
     if (rc < 0)
         snprintf(reason, 160, "%.100s", strerror(-rc));
-    return rc < 0 ? rc : PORT_GROUPS_LIST;
+    return rc < 0 ? rc : SOURCE_GROUPS_LIST;
 }

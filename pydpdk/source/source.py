@@ -24,9 +24,9 @@ from pydpdk.errors import check as check_code
 from pydpdk.source import eal
 from pydpdk.source.kinds import ROWS, Description, Row, check, parse
 from pydpdk.source.requirements import RING_MB, Shape, Wish, interface_counters
-from pydpdk.source.told import CaptureInfo, PortStats, known, values
+from pydpdk.source.told import CaptureInfo, SourceStats, known, values
 
-__all__ = ["ROWS", "CaptureInfo", "Description", "PortStats", "Row", "Source", "check",
+__all__ = ["ROWS", "CaptureInfo", "Description", "SourceStats", "Row", "Source", "check",
            "open_port", "open_source", "parse"]  # fmt: skip
 
 HEADROOM = 128  # RTE_PKTMBUF_HEADROOM
@@ -34,9 +34,9 @@ POOL_BYTES = 16 << 20  # of one queue's mbufs
 DESCRIPTORS = 1024  # of a queue, for receiving; for sending half as many
 UNKNOWN = 2**64 - 1
 GROUPS = {
-    lib.PORT_GROUPS_LIST: "list",
-    lib.PORT_GROUPS_ALL: "all-multicast",
-    lib.PORT_GROUPS_PROMISCUOUS: "promiscuous",
+    lib.SOURCE_GROUPS_LIST: "list",
+    lib.SOURCE_GROUPS_ALL: "all-multicast",
+    lib.SOURCE_GROUPS_PROMISCUOUS: "promiscuous",
 }
 LINK_STATES = ("unknown", "up", "down", "gone")  # enum link_state
 
@@ -81,14 +81,14 @@ class Source:
             raise UsageError(f"{self.spec}: cannot send a frame of {len(frames[0])} bytes")
         return check_code(rc, f"{self.spec}: send")
 
-    def stats(self) -> PortStats | None:
+    def stats(self) -> SourceStats | None:
         """The port's figures; None for a capture file."""
         if self._kind == "pcap":
             return None
-        stats = ffi.new("struct port_stats *")
+        stats = ffi.new("struct source_stats *")
         ask = lib.tpacket_stats if self._kind == "tpacket" else lib.port_stats
         check_code(ask(self.pointer, stats), f"{self.spec}: statistics")
-        return PortStats(*(None if v == UNKNOWN else v for v in values(stats)))
+        return SourceStats(*(None if v == UNKNOWN else v for v in values(stats)))
 
     def mbufs(self) -> int | None:
         """Mbufs of this queue that are in use now; None where there are none."""
@@ -242,7 +242,7 @@ def _open_tpacket(
             "clock": clock.pointer if clock else ffi.NULL,
             "ring_mb": wish.rx_ring_mb,
             "mtu": shape.mtu,
-            "flags": promiscuous * lib.PORT_PROMISCUOUS,
+            "promiscuous": promiscuous,
         },
     )
     if lib.tpacket_open(config, out, reason) < 0:

@@ -11,21 +11,21 @@ from pydpdk.errors import check
 from pydpdk.source.kinds import Description
 
 CLOCKS = {
-    lib.PORT_CLOCK_HOST: "host",
-    lib.PORT_CLOCK_TSC: "tsc",
-    lib.PORT_CLOCK_HARDWARE: "hardware",
-    lib.PORT_CLOCK_CAPTURE: "capture",
-    lib.PORT_CLOCK_KERNEL: "kernel",
+    lib.SOURCE_CLOCK_HOST: "host",
+    lib.SOURCE_CLOCK_TSC: "tsc",
+    lib.SOURCE_CLOCK_HARDWARE: "hardware",
+    lib.SOURCE_CLOCK_CAPTURE: "capture",
+    lib.SOURCE_CLOCK_KERNEL: "kernel",
 }
 LOSSES = {
-    lib.PORT_LOSSES_UNKNOWN: "unknown",
-    lib.PORT_LOSSES_DEVICE: "device",
-    lib.PORT_LOSSES_SOCKET: "socket",
+    lib.SOURCE_LOSSES_UNKNOWN: "unknown",
+    lib.SOURCE_LOSSES_DEVICE: "device",
+    lib.SOURCE_LOSSES_SOCKET: "socket",
 }
 
 
 @dataclass(frozen=True)
-class PortStats:
+class SourceStats:
     """A port's own figures; None where its driver cannot know.
 
     ``missed``, ``no_mbuf``, ``errors`` and ``send_errors`` are of all its queues together.
@@ -88,7 +88,7 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
 
 
 def _port(description: Description, pointer: Any) -> dict[str, Any]:
-    port = ffi.new("struct port_known *")
+    port = ffi.new("struct source_told *")
     ask = lib.port_known if description.row.dpdk else lib.tpacket_known
     check(ask(pointer, port), f"{description.spec}: what is known")
     zero_copy = None if port.zero_copy < 0 else bool(port.zero_copy)

@@ -24,7 +24,7 @@ from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.source.kinds import LINK_ETHERNET
-from pydpdk.source.source import PortStats, Source, open_source
+from pydpdk.source.source import SourceStats, Source, open_source
 
 BUFFER_BYTES = 64 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -238,7 +238,7 @@ class Recorder:
         }
 
 
-def _losses(stats: PortStats, source: Source) -> tuple[int | None, ...]:
+def _losses(stats: SourceStats, source: Source) -> tuple[int | None, ...]:
     """Without an mbuf a device drops the frame; a socket keeps it."""
     if source.known()["losses"] == "socket":
         return (stats.missed,)
