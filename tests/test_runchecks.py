@@ -9,10 +9,10 @@ from subprocess import PIPE
 
 import pytest
 
-from pydpdk._core import ffi, lib
 from pydpdk.host import doctor, finding
 from pydpdk.process import config as configuration
 from pydpdk.process import footprint
+from pydpdk.source import eal
 from tests.command import call, refused
 from tests.fakehost import FakeHost, ready
 from tests.port_child import run_child
@@ -120,7 +120,7 @@ def test_too_little_eal_memory_is_told(host, tmp_path):
     assert row.mend == f"memory_mb = 69 under [eal] in {spec}"
 
 
-@pytest.mark.skipif(not ffi.string(lib.port_dpdk_version()), reason="needs DPDK")
+@pytest.mark.skipif(not eal.version(), reason="needs DPDK")
 @pytest.mark.parametrize(("ports", "mtu"), [(5, 1500), (6, 1500), (3, 9000), (4, 9000)])
 def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
     """DPDK itself opens that many queues in 128 MiB exactly when we say so."""

@@ -17,6 +17,7 @@ import pytest
 from pydpdk._core import ffi
 from pydpdk.errors import DataError, UsageError
 from pydpdk.source import eal
+from pydpdk.source.told import SourceStats
 from pydpdk.tape.pcapfile import CaptureWriter
 from pydpdk.tape.send import Rate, Sender, sendable
 from tests.captured import frames_of
@@ -52,8 +53,8 @@ class Port:
         self._send = ffi.callback("int(struct source *, struct outgoing *, int)", self.take)
         self.pointer.send = self._send
 
-    def stats(self) -> None:
-        return None
+    def stats(self) -> SourceStats:
+        return SourceStats(*[None] * 10)
 
     def take(self, source: Any, frames: Any, count: int) -> int:
         now = time.monotonic_ns()

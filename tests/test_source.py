@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk._core import lib
 from pydpdk.errors import DataError, HostError, PydpdkError, UsageError
 from pydpdk.source import eal
 from pydpdk.source.source import ROWS, check, open_source, parse
+from tests.port_child import read
 
 
 def capture(path: Path, link: int = 1) -> Path:
@@ -112,7 +112,6 @@ def test_every_row_is_refused_something() -> None:
     assert {row.prefix for row in ROWS} <= {spec.partition(":")[0] for spec, _, _ in REFUSED}
 
 
-@pytest.mark.skipif(not hasattr(lib, "capture_open"), reason="capture.c is not in this build")
 def test_net_pcap_takes_only_ethernet(tmp_path: Path) -> None:
     raw_ip = capture(tmp_path / "raw.pcap", link=101)
     with pytest.raises(DataError, match=r"101.*pcap:"):
@@ -123,13 +122,19 @@ def test_net_pcap_takes_only_ethernet(tmp_path: Path) -> None:
         check(parse(f"net_pcap:{garbage}"))
 
 
-@pytest.mark.skipif(not hasattr(lib, "capture_open"), reason="capture.c is not in this build")
 def test_a_capture_is_a_source_too(tmp_path: Path) -> None:
     with open_source(f"pcap:{capture(tmp_path / 'a.pcap')}") as source:
         info = source.capture_info()
         assert info is not None
         assert (info.format, info.link, info.error) == ("pcap", 1, 0)
-        assert source.stats() is None
+        assert (stats := source.stats()).received == 0 == stats.missed
+        assert stats.oversize is None, "it does not count them"
+        assert len(read(source)[0]) == 1 == source.stats().received
+        assert (source.link(), source.mbufs(), source.problem()) == ("unknown", None, "")
+        assert (source.known()["clock"], source.known()["losses"]) == ("capture", "file")
+        assert source.steer("239.1.1.1", 1).startswith("refused: ")
+        assert source.groups([bytes(6)]).startswith("refused: ")
+        source.tick()
     source.close()
 
 

@@ -1,7 +1,6 @@
 #include "bench/live.h"
 #include "base/clock.h"
 #include "counter_id.h"
-#include "dpdk/port.h"
 #include <stddef.h>
 
 enum { CHUNK = 32 };
@@ -27,7 +26,7 @@ static int poll_once(struct bench_receive *r)
 {
     struct packet packets[BURST_MAX];
     if (r->what == BENCH_DRIVER)
-        return port_poll(r->source, r->burst);
+        return source_poll(r->source, r->burst);
     if (r->what == BENCH_SOURCE)
         return r->source->burst(r->source, packets, r->burst);
     uint64_t before = handled(r->engine);
@@ -66,7 +65,7 @@ uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty)
 {
     uint64_t begun = ticks_now(), none = 0;
     for (uint64_t i = 0; i < polls; i++)
-        none += port_poll(source, BURST_MAX) == 0;
+        none += source_poll(source, BURST_MAX) == 0;
     *empty = none;
     return ticks_now() - begun;
 }

@@ -57,8 +57,17 @@ enum {
 };
 _Static_assert(BURST_MAX <= UINT16_MAX, "rte_eth_rx_burst takes 16 bits");
 
+/* The operations of a port. */
 int port_burst(struct source *source, struct packet *packets, int max);
 int port_send(struct source *source, const struct outgoing *frames, int count);
+int port_stats(struct source *source, struct source_stats *stats);
+int port_told(struct source *source, struct source_told *told);
+int port_link(struct source *source);
+int port_tick(struct source *source);
+int port_steer(struct source *source, const struct address *address, char *reason);
+int port_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason);
+int port_mbufs(struct source *source);
+int port_poll(struct source *source, int max);
 void port_give_back(struct port *port);
 /* The clock of a device that stamps: after its start. Without one its stamps are not used. */
 void device_clock_open(struct device *device);

@@ -245,6 +245,11 @@ static int bring_up(struct device *device, const struct port_config *config, con
     return rc;
 }
 
+static const struct source_ops ops = {
+    .close = port_close, .stats = port_stats, .told = port_told, .link = port_link, .tick = port_tick,
+    .steer = port_steer, .groups = port_groups, .mbufs = port_mbufs, .poll = port_poll,
+};
+
 static struct port *new_queue(struct device *device, const struct port_config *config)
 {
     struct port *port = malloc(sizeof *port);
@@ -255,7 +260,7 @@ static struct port *new_queue(struct device *device, const struct port_config *c
         return NULL;
     }
     *port = (struct port){
-        .source = { .burst = port_burst, .close = port_close, .send = port_send },
+        .source = { .burst = port_burst, .send = port_send, .ops = &ops },
         .device = device,
         .scratch = scratch,
         .clock = config->clock,

@@ -1,5 +1,6 @@
 #include "dpdk/eal.h"
 #include "dpdk/impl.h"
+#include "event.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static uint32_t losses_of(const struct device *device)
          : device->flags & PORT_BLIND ? SOURCE_LOSSES_UNKNOWN : SOURCE_LOSSES_DEVICE;
 }
 
-int port_known(struct source *source, struct source_told *known)
+int port_told(struct source *source, struct source_told *told)
 {
     const struct device *device = device_of(source);
     struct rte_eth_dev_info info;
@@ -73,8 +74,8 @@ int port_known(struct source *source, struct source_told *known)
     int rc = rte_eth_dev_info_get(device->id, &info);
     if (rc < 0)
         return rc;
-    *known = (struct source_told){
-        .queues_wanted = device->queues_wanted, .queues = device->count,
+    *told = (struct source_told){
+        .queues_wanted = device->queues_wanted, .queues = device->count, .device = 1,
         .rx_descriptors = device->rx_descriptors, .tx_descriptors = device->tx_descriptors,
         .mtu = device->mtu, .promiscuous = device->promiscuous,
         .all_multicast = device->all_multicast, .multicast_list = device->multicast_list,
@@ -82,10 +83,10 @@ int port_known(struct source *source, struct source_told *known)
         .clock = clock_of((struct port *)source), .losses = losses_of(device),
     };
     rte_eth_macaddr_get(device->id, &mac);
-    memcpy(known->mac, mac.addr_bytes, sizeof known->mac);
-    snprintf(known->driver, sizeof known->driver, "%s", info.driver_name);
-    names(device->wanted, known->offloads_wanted, sizeof known->offloads_wanted);
-    names(device->offloads, known->offloads, sizeof known->offloads);
+    memcpy(told->mac, mac.addr_bytes, sizeof told->mac);
+    snprintf(told->driver, sizeof told->driver, "%s", info.driver_name);
+    names(device->wanted, told->offloads_wanted, sizeof told->offloads_wanted);
+    names(device->offloads, told->offloads, sizeof told->offloads);
     return 0;
 }
 

@@ -158,12 +158,37 @@ static void capture_close(struct source *source)
     free(source);
 }
 
+static int capture_stats(struct source *source, struct source_stats *stats)
+{
+    *stats = (struct source_stats){
+        .received = ((struct capture *)source)->info.frames, .oversize = UINT64_MAX,
+    };
+    return 0;
+}
+
+static int capture_told(struct source *source, struct source_told *told)
+{
+    (void)source;
+    told->clock = SOURCE_CLOCK_CAPTURE;
+    told->losses = SOURCE_LOSSES_FILE;
+    return 0;
+}
+
+static const char *capture_problem(struct source *source)
+{
+    return ((struct capture *)source)->info.reason;
+}
+
+static const struct source_ops ops = {
+    .close = capture_close, .stats = capture_stats, .told = capture_told, .problem = capture_problem,
+};
+
 /* "<path>: <what>", a long path shown by its end. */
 static void say(char *reason, const char *path, const char *what)
 {
     size_t length = strlen(path);
     int long_path = length > NAME_MAX_SHOWN;
-    snprintf(reason, 160, "%s%s: %s", long_path ? "..." : "",
+    snprintf(reason, REASON_SIZE, "%s%s: %s", long_path ? "..." : "",
              long_path ? path + length - NAME_MAX_SHOWN : path, what);
 }
 
@@ -176,7 +201,7 @@ int capture_open(const char *path, struct source **source, char *reason)
         say(reason, path, strerror(ENOMEM));
         return -ENOMEM;
     }
-    c->source.close = capture_close;
+    c->source.ops = &ops;
     c->info.link = -1;
     int rc = window_open(&c->window, path, &why);
     if (rc == 0 && (rc = format_open(c)) < 0)
@@ -193,5 +218,5 @@ int capture_open(const char *path, struct source **source, char *reason)
 
 const struct capture_info *capture_info(struct source *source)
 {
-    return &((struct capture *)source)->info;
+    return source->ops == &ops ? &((struct capture *)source)->info : NULL;
 }

@@ -13,12 +13,7 @@ struct tpacket_config {
     int32_t promiscuous;        /* every frame on the wire, whomever it is for */
 };
 
-/* Needs CAP_NET_RAW. 0, or a negative errno with reason (at least 160 bytes) filled. burst()
- * makes no system call; send() does. Once tpacket_link() has seen the interface gone, burst()
- * gives what is left and then -ENODEV. */
+/* Needs CAP_NET_RAW. 0, or a negative errno with reason (REASON_SIZE bytes) filled. burst() makes no
+ * system call; send() does. Once source_link() has seen the interface gone, burst() gives what is
+ * left and then -ENODEV. source_groups() adds to the list, which ends with the source. */
 int tpacket_open(const struct tpacket_config *config, struct source **source, char *reason);
-int tpacket_stats(struct source *source, struct source_stats *stats);
-int tpacket_known(struct source *source, struct source_told *known);
-int tpacket_link(struct source *source);        /* as port_link() */
-/* As port_groups(), but the list is added to: it ends with the source. */
-int tpacket_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason);

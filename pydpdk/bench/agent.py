@@ -27,6 +27,7 @@ from pydpdk.core.utc import Utc
 from pydpdk.engine.engine import Engine, Live
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import HostError, PydpdkError
+from pydpdk.source import eal
 from pydpdk.source.source import Source, open_source
 
 LINK_S = 10.0
@@ -112,11 +113,10 @@ class Agent:
         preempted: list[int] = []
 
         def run() -> None:
-            lib.port_thread_begin()
-            before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-            returned.append(lib.bench_receive(work))
-            preempted.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before)
-            lib.port_thread_end()
+            with eal.thread():
+                before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+                returned.append(lib.bench_receive(work))
+                preempted.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -133,9 +133,8 @@ class Agent:
         ticks: list[int] = []
 
         def run() -> None:
-            lib.port_thread_begin()
-            ticks.append(lib.bench_idle(self._sources[0].pointer, polls, empty))
-            lib.port_thread_end()
+            with eal.thread():
+                ticks.append(lib.bench_idle(self._sources[0].pointer, polls, empty))
 
         self._ready()
         thread = threading.Thread(target=run)

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from pydpdk._core import ffi, lib
 from pydpdk.cli.common import (
     capture_path,
     console,
@@ -22,6 +21,7 @@ from pydpdk.cli.replay import finish, run
 from pydpdk.cli.report import show
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.engine.engine import Engine
+from pydpdk.source import eal
 from pydpdk.stage.stage import Orders, Stage
 from pydpdk.synth.gen import generate
 
@@ -74,7 +74,7 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
     pydpdk demo
     pydpdk demo --source pcap --json | jq .orders
     """
-    version = ffi.string(lib.port_dpdk_version()).decode()
+    version = eal.version()
     source = source or ("net_pcap" if version else "pcap")
     path = Path(folder) / "session.pcap"
     path.parent.mkdir(parents=True, exist_ok=True)

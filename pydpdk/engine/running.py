@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydpdk._core import lib
 from pydpdk.errors import CoreError, HostError
+from pydpdk.source import eal
 
 if TYPE_CHECKING:
     from pydpdk.engine.engine import Engine
@@ -58,16 +59,14 @@ class Running:
         pointer = self._engine.pointer
         try:
             _pin(core)
-            lib.port_thread_begin()
-            code = lib.engine_run(pointer)
-            while code >= 0:  # stopped: the last steps declare what is open, if there is room
-                code = lib.engine_step(pointer)
+            with eal.thread():
+                code = lib.engine_run(pointer)
+                while code >= 0:  # stopped: the last steps declare what is open, if there is room
+                    code = lib.engine_step(pointer)
             if code not in (END, AGAIN):
                 raise CoreError(-code, self._broken(code))
         except Exception as error:
             self._error = error
-        finally:
-            lib.port_thread_end()
 
     def _broken(self, code: int) -> str:
         engine = self._engine

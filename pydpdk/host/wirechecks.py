@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydpdk._core import ffi, lib
 from pydpdk.host.corechecks import recommended
 from pydpdk.host.finding import SUDO_SELF, Question, Row
 from pydpdk.host.info import CAPABILITIES
 from pydpdk.host.nics import nics
 from pydpdk.host.traps import mend, traps
+from pydpdk.source import eal
 
 # Capability -> the kinds of source that open only with it: each was tried alone and left out.
 NEEDED = {
@@ -23,7 +23,7 @@ ERROR_US = 1000
 
 
 def dpdk(q: Question) -> Row:
-    version = ffi.string(lib.port_dpdk_version()).decode()
+    version = eal.version()
     if not version:
         return Row(
             "dpdk", q.worst("run"), "built without: captures work, ports do not",

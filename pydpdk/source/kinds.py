@@ -99,7 +99,7 @@ def _replay_file(name: str) -> None:
             raise DataError(
                 f"compressed, which net_pcap cannot read: {command} {name}, or use pcap:{name}"
             )
-    if hasattr(lib, "capture_open") and (link := _link_type(name)) not in (LINK_ETHERNET, -1):
+    if (link := _link_type(name)) not in (LINK_ETHERNET, -1):
         raise DataError(f"link type {link} would be read as Ethernet: use pcap:{name}")
 
 

@@ -26,8 +26,18 @@ from pydpdk.source.kinds import ROWS, Description, Row, check, parse
 from pydpdk.source.requirements import RING_MB, Shape, Wish, interface_counters
 from pydpdk.source.told import CaptureInfo, SourceStats, known, values
 
-__all__ = ["ROWS", "CaptureInfo", "Description", "SourceStats", "Row", "Source", "check",
-           "open_port", "open_source", "parse"]  # fmt: skip
+__all__ = [
+    "ROWS",
+    "CaptureInfo",
+    "Description",
+    "Row",
+    "Source",
+    "SourceStats",
+    "check",
+    "open_port",
+    "open_source",
+    "parse",
+]  # fmt: skip
 
 HEADROOM = 128  # RTE_PKTMBUF_HEADROOM
 POOL_BYTES = 16 << 20  # of one queue's mbufs
@@ -52,7 +62,6 @@ class Source:
         self.description = description
         self.spec = description.spec
         self.pointer = pointer
-        self._kind = description.row.prefix
         self._clock = clock  # that the core reads
 
     def close(self) -> None:
@@ -81,18 +90,16 @@ class Source:
             raise UsageError(f"{self.spec}: cannot send a frame of {len(frames[0])} bytes")
         return check_code(rc, f"{self.spec}: send")
 
-    def stats(self) -> SourceStats | None:
-        """The port's figures; None for a capture file."""
-        if self._kind == "pcap":
-            return None
+    def stats(self) -> SourceStats:
+        """What it counted itself."""
         stats = ffi.new("struct source_stats *")
-        ask = lib.tpacket_stats if self._kind == "tpacket" else lib.port_stats
-        check_code(ask(self.pointer, stats), f"{self.spec}: statistics")
+        check_code(lib.source_stats(self.pointer, stats), f"{self.spec}: statistics")
         return SourceStats(*(None if v == UNKNOWN else v for v in values(stats)))
 
     def mbufs(self) -> int | None:
         """Mbufs of this queue that are in use now; None where there are none."""
-        return int(lib.port_mbufs(self.pointer)) if self.description.row.dpdk else None
+        count = int(lib.source_mbufs(self.pointer))
+        return count if count >= 0 else None
 
     def known(self) -> dict[str, Any]:
         """What this path can and cannot know, and what was asked of it and granted.
@@ -109,28 +116,22 @@ class Source:
         return interface_counters(self.description.interface)
 
     def link(self) -> str:
-        """ "up", "down", "gone" or "unknown": see port_link(). For a control thread."""
-        if self._kind == "pcap":
-            return LINK_STATES[lib.LINK_STATE_UNKNOWN]
-        ask = lib.tpacket_link if self._kind == "tpacket" else lib.port_link
-        return LINK_STATES[ask(self.pointer)]
+        """ "up", "down", "gone" or "unknown". For a control thread."""
+        return LINK_STATES[lib.source_link(self.pointer)]
 
     def tick(self) -> None:
         """Sample the device's clock; for a control thread, ten times a second."""
-        if self.description.row.dpdk:
-            check_code(lib.port_tick(self.pointer), f"{self.spec}: device clock")
+        check_code(lib.source_tick(self.pointer), f"{self.spec}: device clock")
 
     def steer(self, address: str, port: int) -> str:
         """Have the device put frames to this group and port on this queue.
 
         "accepted", or "refused: " and the driver's reason. For a control thread.
         """
-        if not self.description.row.dpdk:
-            return "refused: this kind of source has one queue"
-        packed, reason = ip_address(address).packed, ffi.new("char[]", 256)
+        packed, reason = ip_address(address).packed, _reason()
         wish = ffi.new("struct address *", {"port": port, "len": len(packed)})
         ffi.memmove(wish.bytes, packed, len(packed))
-        return _answer(lib.port_steer(self.pointer, wish, reason), reason, "accepted")
+        return _answer(lib.source_steer(self.pointer, wish, reason), reason, "accepted")
 
     def groups(self, macs: Sequence[bytes]) -> str:
         """Let frames to these multicast MACs in, with as few others as the device can.
@@ -138,23 +139,22 @@ class Source:
         "list", "all-multicast", "promiscuous", or "refused: " and the driver's reason. For a
         control thread.
         """
-        if self._kind == "pcap":
-            return "refused: a file has all its frames"
-        reason = ffi.new("char[]", 256)
-        ask = lib.tpacket_groups if self._kind == "tpacket" else lib.port_groups
-        rc = ask(self.pointer, b"".join(macs), len(macs), reason)
+        reason = _reason()
+        rc = lib.source_groups(self.pointer, b"".join(macs), len(macs), reason)
         return _answer(rc, reason, GROUPS.get(rc, ""))
 
     def capture_info(self) -> CaptureInfo | None:
-        """How far the capture was read; None for a port."""
-        if self._kind != "pcap":
-            return None
-        return CaptureInfo(*values(lib.capture_info(self.pointer)))
+        """How far the capture was read; None for a source that is none."""
+        info = lib.capture_info(self.pointer)
+        return CaptureInfo(*values(info)) if info else None
 
     def problem(self) -> str:
         """What broke it, with the place where it did; "" while nothing did."""
-        info = self.capture_info()
-        return info.reason if info else ""
+        return str(ffi.string(lib.source_problem(self.pointer)).decode())
+
+
+def _reason() -> Any:
+    return ffi.new("char[]", lib.REASON_SIZE)
 
 
 def _answer(rc: int, reason: Any, accepted: str) -> str:
@@ -208,8 +208,8 @@ def open_port(
     for whomever. Errors: UsageError, HostError, DataError.
     """
     description = parse(spec)
-    if description.row.prefix == "pcap" or not 1 <= queues <= lib.PORT_QUEUES_MAX:
-        raise UsageError(f"{spec}: queues={queues}: a port has 1 to {lib.PORT_QUEUES_MAX}")
+    if description.row.prefix == "pcap":
+        raise UsageError(f"{spec}: a capture is no port")
     check(description)
     if description.row.prefix == "tpacket":
         wish = Wish(1, mtu, rx_ring_mb)
@@ -223,7 +223,7 @@ def open_port(
 
 
 def _open_capture(description: Description) -> Source:
-    out, reason = ffi.new("struct source **"), ffi.new("char[]", 256)
+    out, reason = ffi.new("struct source **"), _reason()
     if lib.capture_open(os.fsencode(description.argument), out, reason) < 0:
         raise DataError(f"{description.spec}: {ffi.string(reason).decode(errors='replace')}")
     return Source(description, out[0])
@@ -232,7 +232,7 @@ def _open_capture(description: Description) -> Source:
 def _open_tpacket(
     description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
 ) -> Source:
-    out, reason = ffi.new("struct source **"), ffi.new("char[]", 256)
+    out, reason = ffi.new("struct source **"), _reason()
     shape = description.row.shape(description.argument, wish)
     name = ffi.new("char[]", os.fsencode(shape.interface))
     config = ffi.new(
@@ -253,7 +253,10 @@ def _open_tpacket(
 def _open_port(
     description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
 ) -> list[Source]:
-    out, reason = ffi.new("struct source *[]", wish.queues), ffi.new("char[]", 256)
+    if not 1 <= wish.queues <= lib.PORT_QUEUES_MAX:
+        most = lib.PORT_QUEUES_MAX
+        raise UsageError(f"{description.spec}: queues={wish.queues}: a port has 1 to {most}")
+    out, reason = ffi.new("struct source *[]", wish.queues), _reason()
     with ExitStack() as until_open:
         devargs, shape = _devargs(description, wish, until_open)
         names = devargs, devargs.partition(",")[0], shape.interface

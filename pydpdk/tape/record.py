@@ -24,7 +24,7 @@ from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.source.kinds import LINK_ETHERNET
-from pydpdk.source.source import SourceStats, Source, open_source
+from pydpdk.source.source import Source, SourceStats, open_source
 
 BUFFER_BYTES = 64 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -229,7 +229,7 @@ class Recorder:
     def _source_result(self, index: int) -> dict[str, Any]:
         source = self.sources[index]
         stats, error = source.stats(), int(self._shared.error[index])
-        missed = total(_losses(stats, source)) if stats else 0
+        missed = total(_losses(stats, source))
         return {
             "source": source.spec,
             "received": int(self._shared.received[index]),
@@ -253,7 +253,7 @@ def total(figures: Any) -> int | None:
 
 def link_type(source: Source) -> int:
     """That of a capture's first frame; Ethernet for a port."""
-    if source.description.row.prefix != "pcap":
+    if source.capture_info() is None:
         return LINK_ETHERNET
     with open_source(source.spec) as capture:
         capture.pointer.burst(capture.pointer, ffi.new("struct packet[]", 1), 1)

@@ -137,7 +137,7 @@ class Sender:
             "bytes": s.bytes,
             "refused": s.refused,
             "unfit": s.unfit,
-            "send_errors": port.send_errors if port else None,
+            "send_errors": port.send_errors,
             "unexplained": s.scheduled - s.frames - s.refused - s.unfit,
             "skipped": {"truncated": s.truncated, "not_ethernet": s.foreign},
             "regress": s.regress,
