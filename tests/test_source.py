@@ -11,7 +11,7 @@ import pytest
 
 from pydpdk.errors import DataError, HostError, PydpdkError, UsageError
 from pydpdk.source import eal
-from pydpdk.source.source import ROWS, check, open_source, parse
+from pydpdk.source.source import KINDS, check, open_source, parse
 from tests.port_child import read
 
 
@@ -44,24 +44,24 @@ def capture(path: Path, link: int = 1) -> Path:
 )
 def test_a_source_is_a_string(spec: str, prefix: str, argument: str, ends: bool) -> None:
     description = parse(spec)
-    assert (description.spec, description.row.prefix) == (spec, prefix)
+    assert (description.spec, description.kind.prefix) == (spec, prefix)
     assert (description.argument, description.ends) == (argument, ends)
 
 
 def test_an_existing_path_is_a_capture(tmp_path: Path) -> None:
     path = capture(tmp_path / "with:colon.pcap")
-    assert parse(str(path)).row.prefix == "pcap"
+    assert parse(str(path)).kind.prefix == "pcap"
     assert parse(str(path)).argument == str(path)
 
 
 def test_every_row_tells_what_it_knows() -> None:
-    for row in ROWS:
-        assert row.losses in ("counted", "by the socket", "unknown")
-        assert row.stamps
-        assert row.truncation
-        assert row.argument
-    assert {row.prefix for row in ROWS if row.losses != "counted"} >= {"af_packet", "af_xdp"}
-    assert parse("net_failsafe0").row.losses == "unknown"
+    for kind in KINDS:
+        assert kind.losses in ("counted", "by the socket", "unknown")
+        assert kind.stamps
+        assert kind.truncation
+        assert kind.argument
+    assert {kind.prefix for kind in KINDS if kind.losses != "counted"} >= {"af_packet", "af_xdp"}
+    assert parse("net_failsafe0").kind.losses == "unknown"
 
 
 INTERFACES = socket.if_nameindex()[0][1]
@@ -109,7 +109,7 @@ def test_what_cannot_work_is_refused_with_cause_and_remedy(
 
 
 def test_every_row_is_refused_something() -> None:
-    assert {row.prefix for row in ROWS} <= {spec.partition(":")[0] for spec, _, _ in REFUSED}
+    assert {kind.prefix for kind in KINDS} <= {spec.partition(":")[0] for spec, _, _ in REFUSED}
 
 
 def test_net_pcap_takes_only_ethernet(tmp_path: Path) -> None:

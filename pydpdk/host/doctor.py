@@ -40,7 +40,7 @@ def table(purpose: str, config: Config | None) -> tuple[Check, ...]:
     """Checks in order; a configuration says more exactly what is needed."""
     if config is None:
         return TABLE[purpose]
-    pci = any(source.device.row.prefix == "pci" for source in config.sources)
+    pci = any(source.device.kind.prefix == "pci" for source in config.sources)
     huge = (memory.hugepages,) if config.eal.hugepages else ()
     return (
         wire.kernel, core.cpu, core.tsc, core.cores, run.loops, memory.files, wire.dpdk, *QUIET,

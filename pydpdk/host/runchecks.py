@@ -119,7 +119,7 @@ def _wanted(q: Question) -> dict[str, str]:
     return {
         name: by[0]
         for name, kinds in NEEDED.items()
-        if (by := [source.name for source in sources if source.device.row.prefix in kinds])
+        if (by := [source.name for source in sources if source.device.kind.prefix in kinds])
         and (name != "CAP_IPC_LOCK" or _short(q))
     }
 
@@ -145,12 +145,12 @@ def sources(q: Question) -> list[Row]:
 def _source(q: Question, source: Source) -> Row:
     device = source.device
     name = f"source {source.name}"
-    if device.row.prefix == "pci":
+    if device.kind.prefix == "pci":
         return _pci(q, name, source)
-    if device.interface and device.row.prefix != "tap":
+    if device.interface and device.kind.prefix != "tap":
         return _interface(q, name, source)
     try:
-        device.row.check(device.argument)
+        device.kind.check(device.argument)
     except (HostError, UsageError, DataError) as error:
         return _refused(q, name, source, error)
     return Row(name, "ok", device.spec)
@@ -171,13 +171,13 @@ def _interface(q: Question, name: str, source: Source) -> Row:
         return Row(name, "fail", found, "ip link")
     if real:
         try:
-            device.row.check(interface)
+            device.kind.check(interface)
         except (HostError, UsageError) as error:
             return _refused(q, name, source, error)
     nic = next((nic for nic in nics(q.host) if interface in nic.names), None)
     if nic is None:
         return Row(name, "ok", device.spec)
-    if device.row.prefix == "tpacket" and nic.mtu > source.mtu:
+    if device.kind.prefix == "tpacket" and nic.mtu > source.mtu:
         return Row(
             name, "warn", f"{device.spec}: MTU {nic.mtu}, longer frames than {source.mtu} are cut",
             f"mtu = {nic.mtu} for source {source.name} in {_config(q).path}",
@@ -207,7 +207,7 @@ def _pci(q: Question, name: str, source: Source) -> Row:
 
 
 def _nic(q: Question, name: str, source: Source, nic: Nic) -> Row:
-    kind = source.device.row.prefix
+    kind = source.device.kind.prefix
     told = [nic.driver or "no driver", nic.version, nic.firmware and f"firmware {nic.firmware}"]
     found = f"{source.device.spec}: {' '.join(filter(None, told))}, MTU {nic.mtu or source.mtu}"
     there = [trap for trap in traps(nic) if trap.drivers or trap.ids or kind == "af_xdp"]
@@ -239,9 +239,9 @@ def groups(q: Question) -> Row:
             for line in plan.feed.lines
             if ipaddress.ip_address(line.host).is_multicast
         }
-        if source.device.row.joins == "kernel":
+        if source.device.kind.joins == "kernel":
             kernel += len(hosts)
-        elif source.device.row.joins == "own":
+        elif source.device.kind.joins == "own":
             own = max(own, len(hosts))
     limit = q.host.number("/proc/sys/net/ipv4/igmp_max_memberships", 20)
     if kernel and limit < 1:

@@ -256,7 +256,7 @@ def load(path: str | Path) -> Config:
     _feeds_differ(file, feeds)
     stages = tuple(_stage(file, *entry, feeds) for entry in file.array(top, "stages"))
     options = _values(file, file.keys(top.get("eal", {}), ("eal",), tuple(EAL)), ("eal",), EAL)
-    pci = tuple(s.device.argument for s in sources if s.device.row.prefix == "pci")
+    pci = tuple(s.device.argument for s in sources if s.device.kind.prefix == "pci")
     config = Config(
         path=Path(path), sources=sources, feeds=feeds, stages=stages,
         eal=eal.Options(pci=pci, **options), **kept,
@@ -402,7 +402,7 @@ def _together(file: File, config: Config) -> None:
     if config.eal.pci and not config.eal.hugepages:
         file.refuse(("eal", "hugepages"), "false: must be true for a pci: source")
     for source in config.sources:
-        if not source.device.row.dpdk and (loops := config.queues(source.name)) > 1:
+        if not source.device.kind.dpdk and (loops := config.queues(source.name)) > 1:
             at: Key = ("sources", source.name)
             file.refuse(at, f"a capture has one queue, and {loops} loops (feeds' cores) want one")
 

@@ -47,7 +47,7 @@ def shared(config: Config) -> int:
 def ports(config: Config) -> Iterator[tuple[Source, int]]:
     """Sources behind a DPDK driver, and the queues asked of each."""
     for source in config.sources:
-        if source.device.row.dpdk and (queues := config.queues(source.name)):
+        if source.device.kind.dpdk and (queues := config.queues(source.name)):
             yield source, queues
 
 
@@ -73,7 +73,7 @@ def sockets(config: Config) -> int:
     return sum(
         source.rx_ring_mb * config.queues(source.name) << 20
         for source in config.sources
-        if source.device.row.prefix in SOCKET_RINGS
+        if source.device.kind.prefix in SOCKET_RINGS
     )
 
 
@@ -82,16 +82,16 @@ def locked(config: Config) -> int:
 
     net_af_packet maps its rings locked, AF_XDP pins its buffers, vfio all of EAL's memory.
     """
-    prefixes = {source.device.row.prefix for source, _ in ports(config)}
+    prefixes = {source.device.kind.prefix for source, _ in ports(config)}
     rings = sum(
         source.rx_ring_mb * queues << 20
         for source, queues in ports(config)
-        if source.device.row.prefix == "af_packet"
+        if source.device.kind.prefix == "af_packet"
     )
     buffers = sum(
         queues * _queue(source.mtu)
         for source, queues in ports(config)
-        if source.device.row.prefix == "af_xdp"
+        if source.device.kind.prefix == "af_xdp"
     )
     return rings + buffers + (config.eal.memory_mb << 20 if "pci" in prefixes else 0)
 

@@ -1,6 +1,6 @@
-"""What is known of each kind of source: its row, and the string that names it.
+"""What is known of each kind of source: a row, and the string that names it.
 
-:data:`ROWS` is all there is to a driver. A new one is a row, not code; a raw EAL vdev string
+:data:`KINDS` is all there is to a driver. A new one is a row, not code; a raw EAL vdev string
 (``net_null0,size=64``) finds the row of its driver.
 """
 
@@ -35,7 +35,7 @@ LINK_ETHERNET = 1
 
 
 @dataclass(frozen=True)
-class Row:
+class Kind:
     """One kind of source and what can be known about it."""
 
     prefix: str
@@ -66,7 +66,7 @@ class Description:
     """A parsed source string: `argument` is checked only when the source is opened."""
 
     spec: str
-    row: Row
+    kind: Kind
     argument: str
     vdev: str = ""  # the raw string, when it was one
 
@@ -74,17 +74,17 @@ class Description:
     def ends(self) -> bool:
         """Whether frames come to an end by themselves."""
         endless = "rx_pcap=" not in self.vdev or "infinite_rx=1" in self.vdev
-        return self.row.ends and not (self.vdev and endless)
+        return self.kind.ends and not (self.vdev and endless)
 
     @property
     def interface(self) -> str:
         """The kernel interface that frames come from, "" when there is none."""
-        return self.argument if self.row.key == "iface" else ""
+        return self.argument if self.kind.key == "iface" else ""
 
     @property
     def eal_options(self) -> eal.Options:
         """What EAL must be started with for this source."""
-        if self.row.prefix == "pci":
+        if self.kind.prefix == "pci":
             return eal.Options(hugepages=True, pci=(self.argument,))
         return eal.Options()
 
@@ -119,26 +119,26 @@ def _link_type(name: str) -> int:
         lib.source_close(out[0])
 
 
-ROWS = (
-    Row(
+KINDS = (
+    Kind(
         "pcap", "", "FILE", "", plain_file,
         losses="counted", stamps="the file's, ns",
         truncation="captured and wire length as in the file",
         bypass=False, copies=0, joins="none", ends=True,
     ),
-    Row(
+    Kind(
         "net_pcap", "net_pcap", "FILE", "rx_pcap", _replay_file,
         losses="counted", stamps="the file's, cut to us",
         truncation="wire length unknown: a frame cut by the capture looks whole",
         bypass=False, copies=1, joins="none", ends=True, stamped=True,
     ),
-    Row(
+    Kind(
         "tpacket", "", "INTERFACE", "iface", interface,
         losses="counted", stamps="the kernel's, ns; with a clock one per burst",
         truncation="captured and wire length as the kernel tells them",
         bypass=False, copies=1, joins="kernel", capability="CAP_NET_RAW", shape=tpacket_shape,
     ),
-    Row(
+    Kind(
         "af_packet", "net_af_packet", "INTERFACE", "iface", interface,
         losses="by the socket", stamps="host clock, one per burst",
         truncation="frames above the MTU (offloads) are cut, shown one byte longer, and counted;"
@@ -147,7 +147,7 @@ ROWS = (
         hint="a PACKET_FANOUT group that is taken (the driver numbers it by process id and"
         " interface) is another at the next start",
     ),
-    Row(
+    Kind(
         "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface,
         losses="by the socket", stamps="host clock, one per burst",
         truncation="frames above one XDP buffer are dropped: the MTU is limited",
@@ -155,34 +155,34 @@ ROWS = (
         hint="needs root outside a user namespace; DPDK 22.11 keeps the socket of an interface"
         " that was opened before: use a new process",
     ),
-    Row(
+    Kind(
         "tap", "net_tap", "NAME", "iface", tap,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
         bypass=False, copies=2, joins="own", capability="CAP_NET_ADMIN",
     ),
-    Row(
+    Kind(
         "memif", "net_memif", "key=value,...", "", device_arguments,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=2, joins="own",
     ),
-    Row(
+    Kind(
         "null", "net_null", "key=value,...", "", device_arguments,
         losses="counted", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=0, joins="none",
     ),
-    Row(
+    Kind(
         "ring", "net_ring", "key=value,...", "", device_arguments,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=0, joins="own",
     ),
-    Row(
+    Kind(
         "pci", "", "ADDRESS", "", pci,
         losses="counted", stamps="the device's if it offers them, else host clock, one per burst",
         truncation="frames above the device's MTU are dropped and counted",
         bypass=True, copies=0, joins="own",
     ),
 )  # fmt: skip
-OTHER = Row(
+OTHER = Kind(
     "vdev", "", "DRIVER,key=value,...", "", device_arguments,
     losses="unknown", stamps="host clock, one per burst", truncation="unknown",
     bypass=False, copies=1, joins="own",
@@ -195,35 +195,35 @@ OTHER = Row(
 def parse(spec: str) -> Description:
     """The source that a string names. UsageError when it names none; nothing is opened."""
     prefix, colon, argument = spec.partition(":")
-    row = next((row for row in ROWS if colon and row.prefix == prefix), None)
-    if row is not None:
-        return Description(spec, row, argument)
+    kind = next((kind for kind in KINDS if colon and kind.prefix == prefix), None)
+    if kind is not None:
+        return Description(spec, kind, argument)
     if os.path.exists(spec):
-        return Description(spec, ROWS[0], spec)
+        return Description(spec, KINDS[0], spec)
     name, _, arguments = spec.partition(",")
     if re.fullmatch(r"net_[a-z0-9_]+", name):
         return _raw(spec, name.rstrip("0123456789"), arguments)
-    known = ", ".join(f"{row.prefix}:{row.argument}" for row in ROWS)
+    known = ", ".join(f"{kind.prefix}:{kind.argument}" for kind in KINDS)
     raise UsageError(f"{spec!r} is no source: neither a file nor one of {known}, net_DRIVER,...")
 
 
 def _raw(spec: str, driver: str, arguments: str) -> Description:
-    row = next((row for row in ROWS if row.driver == driver), OTHER)
+    kind = next((kind for kind in KINDS if kind.driver == driver), OTHER)
     given = dict(part.partition("=")[::2] for part in arguments.split(","))
-    return Description(spec, row, given.get(row.key, ""), vdev=spec)
+    return Description(spec, kind, given.get(kind.key, ""), vdev=spec)
 
 
 def check(description: Description) -> None:
     """Refuse, before DPDK runs, what cannot work on this host."""
-    row = description.row
+    kind = description.kind
     try:
         if description.vdev:
             device_arguments(description.vdev.partition(",")[2])
         if not description.vdev or description.argument:
-            row.check(description.argument)
-        if row.dpdk and not eal.version():
+            kind.check(description.argument)
+        if kind.dpdk and not eal.version():
             raise HostError(f"pydpdk was built without DPDK: {eal.INSTALL_DPDK}")
-        if row.capability:
-            capability(row.capability)
+        if kind.capability:
+            capability(kind.capability)
     except (UsageError, HostError, DataError) as error:
         raise type(error)(f"{description.spec}: {error}") from error

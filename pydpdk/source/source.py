@@ -22,15 +22,15 @@ from pydpdk.core.utc import Utc
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.errors import check as check_code
 from pydpdk.source import eal
-from pydpdk.source.kinds import ROWS, Description, Row, check, parse
+from pydpdk.source.kinds import KINDS, Description, Kind, check, parse
 from pydpdk.source.requirements import RING_MB, Shape, Wish, interface_counters
 from pydpdk.source.told import CaptureInfo, SourceStats, known, values
 
 __all__ = [
-    "ROWS",
+    "KINDS",
     "CaptureInfo",
     "Description",
-    "Row",
+    "Kind",
     "Source",
     "SourceStats",
     "check",
@@ -179,7 +179,7 @@ def open_source(
     every frame on the wire. Errors: UsageError, HostError, DataError.
     """
     description = parse(spec)
-    if description.row.prefix == "pcap":
+    if description.kind.prefix == "pcap":
         check(description)
         return _open_capture(description)
     (source,) = open_port(
@@ -208,10 +208,10 @@ def open_port(
     for whomever. Errors: UsageError, HostError, DataError.
     """
     description = parse(spec)
-    if description.row.prefix == "pcap":
+    if description.kind.prefix == "pcap":
         raise UsageError(f"{spec}: a capture is no port")
     check(description)
-    if description.row.prefix == "tpacket":
+    if description.kind.prefix == "tpacket":
         wish = Wish(1, mtu, rx_ring_mb)
         return [_open_tpacket(description, wish, clock, promiscuous)]
     if options is None:
@@ -233,7 +233,7 @@ def _open_tpacket(
     description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
 ) -> Source:
     out, reason = ffi.new("struct source **"), _reason()
-    shape = description.row.shape(description.argument, wish)
+    shape = description.kind.shape(description.argument, wish)
     name = ffi.new("char[]", os.fsencode(shape.interface))
     config = ffi.new(
         "struct tpacket_config *",
@@ -281,31 +281,31 @@ def _open_port(
         rc = lib.port_open(config, out, reason)
     if rc < 0:
         text = ffi.string(reason).decode(errors="replace")
-        hint = description.row.hint and f" ({description.row.hint})"
+        hint = description.kind.hint and f" ({description.kind.hint})"
         raise HostError(f"{description.spec}: DPDK did not open {devargs}: {text}{hint}")
     return [Source(description, pointer, clock) for pointer in out[0:rc]]
 
 
 def _flags(description: Description) -> int:
-    row = description.row
+    kind = description.kind
     return int(
         description.ends * lib.PORT_ENDS
-        | (row.losses != "counted") * lib.PORT_BLIND
-        | row.stamped * lib.PORT_STAMPS
+        | (kind.losses != "counted") * lib.PORT_BLIND
+        | kind.stamped * lib.PORT_STAMPS
     )
 
 
 def _devargs(description: Description, wish: Wish, until_open: ExitStack) -> tuple[str, Shape]:
-    row, argument = description.row, description.argument
-    if row.prefix == "pci":
+    kind, argument = description.kind, description.argument
+    if kind.prefix == "pci":
         return argument, Shape(mtu=wish.mtu or 0)
-    shape = row.shape(argument, wish)
+    shape = kind.shape(argument, wish)
     if description.vdev:  # has arguments of its own
         return description.vdev, replace(shape, more="", cut_at=0)
-    if row.key == "rx_pcap":
+    if kind.key == "rx_pcap":
         argument = _plain_path(argument, until_open)
-    own = f"{row.key}={argument}" if row.key else argument
-    return f"{row.driver}{next(_numbers)},{own}{shape.more}".rstrip(","), shape
+    own = f"{kind.key}={argument}" if kind.key else argument
+    return f"{kind.driver}{next(_numbers)},{own}{shape.more}".rstrip(","), shape
 
 
 def _plain_path(name: str, until_open: ExitStack) -> str:

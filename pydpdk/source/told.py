@@ -75,7 +75,7 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
     for" or "refused: ...". ``queues`` and ``offloads``: as granted; ``rss``: the device spreads
     what no rule steers. None: has no meaning for this kind.
     """
-    row, told = description.row, ffi.new("struct source_told *")
+    kind, told = description.kind, ffi.new("struct source_told *")
     check(lib.source_told(pointer, told), f"{description.spec}: what is known")
     zero_copy = None if told.zero_copy < 0 else bool(told.zero_copy)
 
@@ -99,11 +99,11 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
         "multicast_list": device(_granted(told.multicast_list)),
         "clock": CLOCKS[told.clock],
         "losses": LOSSES[told.losses],
-        "truncation": row.truncation,
-        "bypass": row.bypass,
+        "truncation": kind.truncation,
+        "bypass": kind.bypass,
         "zero_copy": zero_copy,
-        "copies": row.copies - bool(zero_copy),
-        "joins": row.joins,
+        "copies": kind.copies - bool(zero_copy),
+        "joins": kind.joins,
     }
 
 

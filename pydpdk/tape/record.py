@@ -100,7 +100,7 @@ class Recorder:
         shared.sources = len(self.sources)
         for i, source in enumerate(self.sources):
             shared.source[i] = source.pointer
-            shared.patient[i] = not source.description.row.dpdk
+            shared.patient[i] = not source.description.kind.dpdk
             self._flight.source(source.spec, link_type(source))
         return shared
 

@@ -173,6 +173,6 @@ def sendable(capture: str, skip: bool = False) -> int:
 
 def open_out(spec: str) -> Source:
     """Open a port to send to. UsageError for a capture or a driver that cannot send."""
-    if parse(spec).row.prefix == "pcap":
+    if parse(spec).kind.prefix == "pcap":
         raise UsageError(f"{spec}: a capture is no port to send to")
     return open_source(spec)
