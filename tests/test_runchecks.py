@@ -127,7 +127,7 @@ def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
     told = run_child(
         f"""
         from pydpdk.source import eal
-        from pydpdk.process import footprint
+        from pydpdk.source.opening import queue_bytes
         from pydpdk.source.source import open_port
         eal.start(eal.Options(memory_mb=128))
         try:
@@ -136,7 +136,7 @@ def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
         except HostError as error:
             assert "Cannot allocate memory" in str(error)
             fits = False
-        say([fits, {ports} * footprint._queue({mtu}) <= 128 << 20])
+        say([fits, {ports} * queue_bytes({mtu}) <= 128 << 20])
         """
     )
     assert told == [ports in (3, 5)] * 2

@@ -245,7 +245,7 @@ def test_what_is_no_rate_is_refused(rate: str, tmp_path: Path) -> None:
 
 def test_a_capture_is_no_port(tmp_path: Path) -> None:
     path = capture(tmp_path / "a.pcap", [0])
-    assert "no port" in refused(2, "send", path, "--to", f"pcap:{path}")
+    assert "name a port" in refused(2, "send", path, "--to", f"pcap:{path}")
 
 
 def test_it_stops_in_the_middle_of_a_wait(tmp_path: Path) -> None:

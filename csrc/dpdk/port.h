@@ -47,6 +47,9 @@ struct port_config {
  *   net_af_packet, _af_xdp  list, by a socket of ours: it ends with the port, and is added to
  *   net_memif, net_ring, net_null   nothing is filtered, whatever they answer */
 int port_open(const struct port_config *config, struct source **sources, char *reason);
+/* Of EAL's memory, that the pools of one queue take when it gets the mtu and the descriptors that
+ * the config asks for. */
+uint64_t port_queue_bytes(const struct port_config *config);
 /* Takes that many mbufs from the pool of a source and keeps them, 0 gives them back: a fault to
  * test with. From the thread that takes bursts. Returns how many are kept, or -ENOMEM. */
 int port_hold(struct source *source, uint32_t count);

@@ -20,6 +20,7 @@ from pydpdk.engine.engine import END, Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.engine.survey import Survey, check_lines, joined, resolve, survey
 from pydpdk.errors import DataError, UsageError
+from pydpdk.source.kinds import KINDS
 from pydpdk.source.source import Source, open_source
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -106,7 +107,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 def capture_path(spec: str) -> str | None:
     """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
     prefix, colon, rest = spec.partition(":")
-    if colon and prefix in ("pcap", "net_pcap"):
+    if colon and any(kind.file and kind.prefix == prefix for kind in KINDS):
         return rest
     return spec if not colon or Path(spec).exists() else None
 

@@ -118,8 +118,8 @@ def _wanted(q: Question) -> dict[str, str]:
     sources = _config(q).sources
     return {
         name: by[0]
-        for name, kinds in NEEDED.items()
-        if (by := [source.name for source in sources if source.device.kind.prefix in kinds])
+        for name in NEEDED
+        if (by := [source.name for source in sources if name in source.device.kind.needs])
         and (name != "CAP_IPC_LOCK" or _short(q))
     }
 
@@ -145,9 +145,9 @@ def sources(q: Question) -> list[Row]:
 def _source(q: Question, source: Source) -> Row:
     device = source.device
     name = f"source {source.name}"
-    if device.kind.prefix == "pci":
+    if device.eal_options.pci:
         return _pci(q, name, source)
-    if device.interface and device.kind.prefix != "tap":
+    if device.interface and not device.kind.makes:
         return _interface(q, name, source)
     try:
         device.kind.check(device.argument)
@@ -177,7 +177,7 @@ def _interface(q: Question, name: str, source: Source) -> Row:
     nic = next((nic for nic in nics(q.host) if interface in nic.names), None)
     if nic is None:
         return Row(name, "ok", device.spec)
-    if device.kind.prefix == "tpacket" and nic.mtu > source.mtu:
+    if not device.kind.interface_mtu and nic.mtu > source.mtu:
         return Row(
             name, "warn", f"{device.spec}: MTU {nic.mtu}, longer frames than {source.mtu} are cut",
             f"mtu = {nic.mtu} for source {source.name} in {_config(q).path}",
@@ -207,10 +207,9 @@ def _pci(q: Question, name: str, source: Source) -> Row:
 
 
 def _nic(q: Question, name: str, source: Source, nic: Nic) -> Row:
-    kind = source.device.kind.prefix
     told = [nic.driver or "no driver", nic.version, nic.firmware and f"firmware {nic.firmware}"]
     found = f"{source.device.spec}: {' '.join(filter(None, told))}, MTU {nic.mtu or source.mtu}"
-    there = [trap for trap in traps(nic) if trap.drivers or trap.ids or kind == "af_xdp"]
+    there = [trap for trap in traps(nic) if trap.drivers or trap.ids or source.device.kind.xdp]
     if there:
         what = "; ".join(f"{trap.what} ({trap.source})" for trap in there)
         return Row(name, "warn", f"{found}: {what}", mend(there[0], nic))

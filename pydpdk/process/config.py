@@ -256,7 +256,7 @@ def load(path: str | Path) -> Config:
     _feeds_differ(file, feeds)
     stages = tuple(_stage(file, *entry, feeds) for entry in file.array(top, "stages"))
     options = _values(file, file.keys(top.get("eal", {}), ("eal",), tuple(EAL)), ("eal",), EAL)
-    pci = tuple(s.device.argument for s in sources if s.device.kind.prefix == "pci")
+    pci = tuple(address for s in sources for address in s.device.eal_options.pci)
     config = Config(
         path=Path(path), sources=sources, feeds=feeds, stages=stages,
         eal=eal.Options(pci=pci, **options), **kept,

@@ -6,24 +6,19 @@ What is known of each kind stands in :mod:`pydpdk.source.kinds`.
 from __future__ import annotations
 
 import errno
-import itertools
-import os
-import re
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.utc import Utc
-from pydpdk.errors import DataError, HostError, UsageError
+from pydpdk.errors import UsageError
 from pydpdk.errors import check as check_code
 from pydpdk.source import eal
-from pydpdk.source.kinds import KINDS, Description, Kind, check, parse
-from pydpdk.source.requirements import RING_MB, Shape, Wish, interface_counters
+from pydpdk.source.description import Description, Kind
+from pydpdk.source.kinds import KINDS, check, parse
+from pydpdk.source.opening import new_reason, text
+from pydpdk.source.requirements import RING_MB, Wish, interface_counters
 from pydpdk.source.told import CaptureInfo, SourceStats, known, values
 
 __all__ = [
@@ -39,9 +34,6 @@ __all__ = [
     "parse",
 ]  # fmt: skip
 
-HEADROOM = 128  # RTE_PKTMBUF_HEADROOM
-POOL_BYTES = 16 << 20  # of one queue's mbufs
-DESCRIPTORS = 1024  # of a queue, for receiving; for sending half as many
 UNKNOWN = 2**64 - 1
 GROUPS = {
     lib.SOURCE_GROUPS_LIST: "list",
@@ -128,7 +120,7 @@ class Source:
 
         "accepted", or "refused: " and the driver's reason. For a control thread.
         """
-        packed, reason = ip_address(address).packed, _reason()
+        packed, reason = ip_address(address).packed, new_reason()
         wish = ffi.new("struct address *", {"port": port, "len": len(packed)})
         ffi.memmove(wish.bytes, packed, len(packed))
         return _answer(lib.source_steer(self.pointer, wish, reason), reason, "accepted")
@@ -139,7 +131,7 @@ class Source:
         "list", "all-multicast", "promiscuous", or "refused: " and the driver's reason. For a
         control thread.
         """
-        reason = _reason()
+        reason = new_reason()
         rc = lib.source_groups(self.pointer, b"".join(macs), len(macs), reason)
         return _answer(rc, reason, GROUPS.get(rc, ""))
 
@@ -150,18 +142,11 @@ class Source:
 
     def problem(self) -> str:
         """What broke it, with the place where it did; "" while nothing did."""
-        return str(ffi.string(lib.source_problem(self.pointer)).decode())
-
-
-def _reason() -> Any:
-    return ffi.new("char[]", lib.REASON_SIZE)
+        return text(lib.source_problem(self.pointer))
 
 
 def _answer(rc: int, reason: Any, accepted: str) -> str:
-    return accepted if rc >= 0 else f"refused: {ffi.string(reason).decode(errors='replace')}"
-
-
-_numbers = itertools.count()  # vdev names must differ within a process
+    return accepted if rc >= 0 else f"refused: {text(reason)}"
 
 
 def open_source(
@@ -178,10 +163,6 @@ def open_source(
     :attr:`Description.eal_options`); the rest as in :func:`open_port`, on one queue and with
     every frame on the wire. Errors: UsageError, HostError, DataError.
     """
-    description = parse(spec)
-    if description.kind.prefix == "pcap":
-        check(description)
-        return _open_capture(description)
     (source,) = open_port(
         spec, 1, options, mtu=mtu, rx_ring_mb=rx_ring_mb, clock=clock, promiscuous=True
     )
@@ -198,9 +179,9 @@ def open_port(
     clock: Utc | None = None,
     promiscuous: bool = False,
 ) -> list[Source]:
-    """Open a port, of DPDK or ``tpacket:``: a source for each queue that it grants.
+    """Open what the string names: a source for each queue that it grants.
 
-    It may grant fewer than asked for.
+    It may grant fewer than asked for; what is no device has one, and needs none of the rest.
 
     `mtu`: bytes of the longest IP packet; None is the kernel interface's, or the device's
     largest up to 9000. `rx_ring_mb`: of each queue's socket ring, where there is one. `clock`
@@ -208,111 +189,11 @@ def open_port(
     for whomever. Errors: UsageError, HostError, DataError.
     """
     description = parse(spec)
-    if description.kind.prefix == "pcap":
-        raise UsageError(f"{spec}: a capture is no port")
     check(description)
-    if description.kind.prefix == "tpacket":
-        wish = Wish(1, mtu, rx_ring_mb)
-        return [_open_tpacket(description, wish, clock, promiscuous)]
-    if options is None:
+    if description.kind.dpdk and options is None:
         eal.ensure(description.eal_options)
-    else:
+    elif description.kind.dpdk:
         eal.start(options)
-    wish = Wish(queues, mtu, rx_ring_mb)
-    return _open_port(description, wish, clock, promiscuous)
-
-
-def _open_capture(description: Description) -> Source:
-    out, reason = ffi.new("struct source **"), _reason()
-    if lib.capture_open(os.fsencode(description.argument), out, reason) < 0:
-        raise DataError(f"{description.spec}: {ffi.string(reason).decode(errors='replace')}")
-    return Source(description, out[0])
-
-
-def _open_tpacket(
-    description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
-) -> Source:
-    out, reason = ffi.new("struct source **"), _reason()
-    shape = description.kind.shape(description.argument, wish)
-    name = ffi.new("char[]", os.fsencode(shape.interface))
-    config = ffi.new(
-        "struct tpacket_config *",
-        {
-            "interface": name,
-            "clock": clock.pointer if clock else ffi.NULL,
-            "ring_mb": wish.rx_ring_mb,
-            "mtu": shape.mtu,
-            "promiscuous": promiscuous,
-        },
-    )
-    if lib.tpacket_open(config, out, reason) < 0:
-        raise HostError(f"{description.spec}: {ffi.string(reason).decode(errors='replace')}")
-    return Source(description, out[0], clock)
-
-
-def _open_port(
-    description: Description, wish: Wish, clock: Utc | None, promiscuous: bool
-) -> list[Source]:
-    if not 1 <= wish.queues <= lib.PORT_QUEUES_MAX:
-        most = lib.PORT_QUEUES_MAX
-        raise UsageError(f"{description.spec}: queues={wish.queues}: a port has 1 to {most}")
-    out, reason = ffi.new("struct source *[]", wish.queues), _reason()
-    with ExitStack() as until_open:
-        devargs, shape = _devargs(description, wish, until_open)
-        names = devargs, devargs.partition(",")[0], shape.interface
-        keep = [ffi.new("char[]", os.fsencode(name)) for name in names]
-        config = ffi.new(
-            "struct port_config *",
-            {
-                "devargs": keep[0],
-                "name": keep[1],
-                "interface": keep[2],
-                "clock": clock.pointer if clock else ffi.NULL,
-                "queues": wish.queues,
-                "mbufs": POOL_BYTES // shape.mbuf,
-                "mbuf_size": shape.mbuf + HEADROOM,
-                "rx_descriptors": DESCRIPTORS,
-                "tx_descriptors": DESCRIPTORS // 2,
-                "mtu": shape.mtu,
-                "cut_at": shape.cut_at,
-                "flags": _flags(description) | promiscuous * lib.PORT_PROMISCUOUS,
-            },
-        )
-        rc = lib.port_open(config, out, reason)
-    if rc < 0:
-        text = ffi.string(reason).decode(errors="replace")
-        hint = description.kind.hint and f" ({description.kind.hint})"
-        raise HostError(f"{description.spec}: DPDK did not open {devargs}: {text}{hint}")
-    return [Source(description, pointer, clock) for pointer in out[0:rc]]
-
-
-def _flags(description: Description) -> int:
-    kind = description.kind
-    return int(
-        description.ends * lib.PORT_ENDS
-        | (kind.losses != "counted") * lib.PORT_BLIND
-        | kind.stamped * lib.PORT_STAMPS
-    )
-
-
-def _devargs(description: Description, wish: Wish, until_open: ExitStack) -> tuple[str, Shape]:
-    kind, argument = description.kind, description.argument
-    if kind.prefix == "pci":
-        return argument, Shape(mtu=wish.mtu or 0)
-    shape = kind.shape(argument, wish)
-    if description.vdev:  # has arguments of its own
-        return description.vdev, replace(shape, more="", cut_at=0)
-    if kind.key == "rx_pcap":
-        argument = _plain_path(argument, until_open)
-    own = f"{kind.key}={argument}" if kind.key else argument
-    return f"{kind.driver}{next(_numbers)},{own}{shape.more}".rstrip(","), shape
-
-
-def _plain_path(name: str, until_open: ExitStack) -> str:
-    """The file under a name that device arguments can carry: no comma, space, bracket..."""
-    path = Path(name).absolute()
-    if re.fullmatch(r"[\w./+-]+", str(path), flags=re.A):
-        return str(path)
-    link = Path(until_open.enter_context(tempfile.TemporaryDirectory(prefix="pydpdk-")), "capture")
-    link.symlink_to(path)
-    return str(link)
+    wish = Wish(queues, mtu, rx_ring_mb, clock, promiscuous)
+    pointers = description.kind.open(description, wish)
+    return [Source(description, pointer, clock) for pointer in pointers]

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.errors import check
-from pydpdk.source.kinds import Description
+from pydpdk.source.description import Description
+from pydpdk.source.opening import text
 
 CLOCKS = {
     lib.SOURCE_CLOCK_HOST: "host",
@@ -84,7 +85,7 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
 
     return {
         "spec": description.spec,
-        "driver": _text(told.driver),
+        "driver": text(told.driver),
         "mac": device(bytes(told.mac).hex(":")),
         "mtu": device(told.mtu),
         "queues_wanted": told.queues_wanted,
@@ -92,8 +93,8 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
         "rss": device(bool(told.rss)),
         "rx_descriptors": device(told.rx_descriptors),
         "tx_descriptors": device(told.tx_descriptors),
-        "offloads_wanted": _text(told.offloads_wanted).split(),
-        "offloads": _text(told.offloads).split(),
+        "offloads_wanted": text(told.offloads_wanted).split(),
+        "offloads": text(told.offloads).split(),
         "promiscuous": device(_granted(told.promiscuous)),
         "all_multicast": device(_granted(told.all_multicast)),
         "multicast_list": device(_granted(told.multicast_list)),
@@ -111,10 +112,6 @@ def values(struct: Any) -> list[Any]:
     """A C struct's members in order, char arrays as str."""
     fields = (getattr(struct, name) for name, _ in ffi.typeof(struct).item.fields)
     return [ffi.string(f).decode() if isinstance(f, ffi.CData) else f for f in fields]
-
-
-def _text(chars: Any) -> str:
-    return str(ffi.string(chars).decode())
 
 
 def _granted(code: int) -> str:

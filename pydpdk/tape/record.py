@@ -23,8 +23,9 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
+from pydpdk.source import opening
 from pydpdk.source.kinds import LINK_ETHERNET
-from pydpdk.source.source import Source, SourceStats, open_source
+from pydpdk.source.source import Source, SourceStats
 
 BUFFER_BYTES = 64 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -100,7 +101,7 @@ class Recorder:
         shared.sources = len(self.sources)
         for i, source in enumerate(self.sources):
             shared.source[i] = source.pointer
-            shared.patient[i] = not source.description.kind.dpdk
+            shared.patient[i] = source.description.kind.waits
             self._flight.source(source.spec, link_type(source))
         return shared
 
@@ -253,9 +254,5 @@ def total(figures: Any) -> int | None:
 
 def link_type(source: Source) -> int:
     """That of a capture's first frame; Ethernet for a port."""
-    if source.capture_info() is None:
-        return LINK_ETHERNET
-    with open_source(source.spec) as capture:
-        capture.pointer.burst(capture.pointer, ffi.new("struct packet[]", 1), 1)
-        link = int(lib.capture_info(capture.pointer).link)
+    link = opening.link_type(source.description.argument) if source.capture_info() else -1
     return link if link >= 0 else LINK_ETHERNET

@@ -11,7 +11,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.core.hist import Hist
 from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, DataError, PydpdkError, UsageError
-from pydpdk.source.source import Source, open_source, parse
+from pydpdk.source.source import Source, open_source
 
 RETRY_S = 0.1
 
@@ -58,7 +58,7 @@ class Sender:
         retry_s: float = RETRY_S,
         core: int | None = None,
     ) -> None:
-        if to.pointer.send == ffi.NULL:
+        if not to.pointer.send:
             raise UsageError(f"{to.spec}: it cannot send; name a port")
         self.capture, self.to, self.laps, self.laps_done = capture, to, laps, 0
         self.problem: PydpdkError | None = None
@@ -169,10 +169,3 @@ def sendable(capture: str, skip: bool = False) -> int:
     if scan.frames == 0:
         raise DataError(f"{capture}: no frame that can be sent{broken and f': {broken}'}")
     return int(scan.frames)
-
-
-def open_out(spec: str) -> Source:
-    """Open a port to send to. UsageError for a capture or a driver that cannot send."""
-    if parse(spec).kind.prefix == "pcap":
-        raise UsageError(f"{spec}: a capture is no port to send to")
-    return open_source(spec)
