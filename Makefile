@@ -6,10 +6,10 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(shell find csrc -name '*.[ch]') csrc/cdef.py csrc/meson.build meson.build meson.options
 APT := git build-essential pkg-config python3-venv python3-dev libdpdk-dev dpdk zlib1g-dev libzstd-dev
-APT_TEST := tshark clang libclang-rt-14-dev spin zstd iproute2 util-linux nftables libbpf1 \
+APT_TEST := tshark clang libclang-rt-dev spin zstd iproute2 util-linux nftables libbpf1 \
   qemu-system-x86 busybox-static cpio kmod dpdk-dev ethtool valgrind
 
-.PHONY: help demo test test-asan fuzz soak setup build lint bench clean distclean
+.PHONY: help demo test fresh test-asan fuzz soak setup build lint bench clean distclean
 help:           ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -47,7 +47,7 @@ $(VENV)/.ready: pyproject.toml | .setup-system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja 'cffi>=2.1' setuptools
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -Cbuild-dir=build --editable '.[dev]'
+	  --config-settings=build-dir=build --editable '.[dev]'
 	@touch $@
 
 build: $(VENV)/.ready build/.built  ## compile what changed
@@ -55,14 +55,20 @@ build/.built: $(SOURCES) | $(VENV)/.ready
 	@ninja -C build --quiet
 	@touch $@
 
+# RELEASE=trixie for Debian 13; THEN='make test' runs more there.
+RELEASE ?= bookworm
+export THEN
+fresh:          ## do demo and pip install work on a Debian with git and make only? (root, debootstrap)
+	nice tests/fresh.sh $(RELEASE) "$$THEN"
+
 # The same tests over a core built with the sanitizers: a second venv on top of the first.
 ASAN := .venv-asan
 $(ASAN)/.ready: $(SOURCES) | $(VENV)/.ready
 	$(PYTHON) -m venv --without-pip $(ASAN)
 	@echo "$(CURDIR)/$$(echo $(VENV)/lib/python3*/site-packages)" > $$(echo $(ASAN)/lib/python3*/site-packages)/base.pth
 	$(BIN)/pip --quiet --disable-pip-version-check --python $(ASAN)/bin/python install --no-deps \
-	  --no-build-isolation -Cbuild-dir=build-asan -Csetup-args=-Db_sanitize=address,undefined \
-	  -Csetup-args=-Db_lundef=false -Csetup-args=-Dbuildtype=debugoptimized --editable .
+	  --no-build-isolation --config-settings=build-dir=build-asan --config-settings=setup-args=-Db_sanitize=address,undefined \
+	  --config-settings=setup-args=-Db_lundef=false --config-settings=setup-args=-Dbuildtype=debugoptimized --editable .
 	@touch $@
 
 # Tools that tests ask for a second opinion run without the sanitizer's library: it can hang them.

@@ -4,7 +4,7 @@ It keeps one bid and one offer around the middle of one instrument, shifts both 
 holds, and replaces them when the middle has moved by a tick.
 """
 
-from pydpdk.stage.stage import ASK, BID, UNDEF_PRICE, Event, Orders, Quote, Stage
+from pydpdk import ASK, BID, UNDEF_PRICE, Event, Orders, Quote, Stage
 
 TICK = 10_000_000  # a cent, in units of 1e-9
 

@@ -4,7 +4,7 @@ It follows runs: after ``run`` executions in a row at rising (falling) prices it
 the price of the last one.
 """
 
-from pydpdk.stage.stage import Event, Orders, Stage
+from pydpdk import Event, Orders, Stage
 
 
 class Momentum(Stage):

@@ -7,7 +7,7 @@ Where the spread is wide it improves the bid by one tick, once per instrument an
 
 import numpy as np
 
-from pydpdk.stage.stage import KINDS, UNDEF_PRICE, Events, Orders, Stage
+from pydpdk import KINDS, UNDEF_PRICE, Events, Orders, Stage
 
 TICK = 10_000_000  # a cent, in units of 1e-9
 

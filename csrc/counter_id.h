@@ -5,4 +5,5 @@
 #define COUNTER_ID(name, doc) COUNT_##name,
 enum counter { COUNTERS(COUNTER_ID) COUNT_END };
 #undef COUNTER_ID
+#define COUNT(counters, name) ((counters)->value[COUNT_##name]++)
 _Static_assert((int)COUNT_END <= (int)COUNTERS_MAX, "grow COUNTERS_MAX");

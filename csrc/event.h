@@ -4,6 +4,8 @@
 /* The record: 64 bytes, one cache line, the only thing that crosses a ring. Market events,
  * orders and execution reports share the first 40 bytes, so one stream can carry them all. */
 
+#define UNDEF_PRICE INT64_MAX
+enum { FEEDS_MAX = 64 };     /* feeds whose records one ring carries */
 enum { UNDEF_SIZE = 0xffffffff };
 
 enum event_kind {
@@ -37,7 +39,7 @@ enum event_kind {
     EVENT_ACK = 40,
     EVENT_FILL = 41,        /* price, size = filled now; aux = size left */
     EVENT_CANCELED = 42,    /* size = what was left */
-    EVENT_REJECT = 43,      /* aux = REJECT_* of risk.h */
+    EVENT_REJECT = 43,      /* aux = REJECT_* */
     EVENT_CANCEL_REJECT = 44,
     /* about the appliance; instrument_id = feed << 16 where one feed is meant */
     EVENT_ENGINE = 48,      /* an engine began to write this ring: what came before broke off here;

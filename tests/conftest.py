@@ -7,10 +7,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testbed import vm
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No time limits: other tests keep the cores busy. In CI the same examples every time, so that
+# what fails there fails by the change that it looks at; elsewhere new ones.
+settings.register_profile(
+    "pydpdk",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+settings.load_profile("pydpdk")
 
 
 def missing(what: str) -> None:

@@ -32,9 +32,11 @@ class Decoding:
         self.decoder = ffi.new(
             "struct decoder *",
             {
-                "counters": self._counters,
+                "out": {
+                    "ring": self.ring.pointer if self.ring else ffi.NULL,
+                    "counters": self._counters,
+                },
                 "books": self.books,
-                "out": self.ring.pointer if self.ring else ffi.NULL,
                 "midnight_ns": MIDNIGHT,
             },
         )

@@ -18,8 +18,7 @@ from pydpdk.core.counters import nonzero
 from pydpdk.core.layout import dtype
 from pydpdk.engine.engine import END, Engine
 from pydpdk.engine.feed import Endpoint, Feed
-from pydpdk.lockstep.lockstep import Lockstep
-from pydpdk.source.source import open_source
+from pydpdk.lockstep.replay import Replay
 from testbed.hostile import Vector, vectors
 from testbed.hostile.vector import LINES
 from tests.naive_book import ASK, BID, NaiveBooks
@@ -92,20 +91,11 @@ def outcome(
     `options` are the engine's; `opened` is called once the source is open.
     """
     path = write(vector, folder)
-    batches: list[Events] = []
-    with (
-        Engine(
-            [open_source(f"{source}:{path}")],
-            [feed_of(vector)],
-            checksum=vector.checksum,
-            **options,
-        ) as engine,
-        Lockstep(engine, on_events=lambda events: batches.append(events.copy())) as lockstep,
-    ):
+    feed, spec = feed_of(vector), f"{source}:{path}"
+    with Replay(spec, feed, checksum=vector.checksum, keep_events=True, **options) as pipeline:
         opened(path)
-        lockstep.run()
-        events = np.concatenate(batches) if batches else np.zeros(0, EVENT)
-        return _outcome(engine, events, lockstep.result())
+        pipeline.run()
+        return _outcome(pipeline.engine, pipeline.events(), pipeline.accounts())
 
 
 def _outcome(engine: Engine, events: Events, result: dict[str, Any]) -> Outcome:

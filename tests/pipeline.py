@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pydpdk.core.event import join
 from pydpdk.engine.engine import END, Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.engine.survey import resolve, survey
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
-from pydpdk.stage.stage import EVENT, Stage
-from pydpdk.trade.desk import Trading
+from pydpdk.stage.stage import Stage
 from pydpdk.trade.limits import RiskConfig
-from pydpdk.trade.risk import Risk
 
 SMALL = {"orders_max": 1 << 17, "levels_max": 1 << 18}
 """Options of a Feed: books that fit a test, made faster than those of a whole market."""
@@ -26,7 +24,7 @@ SMALL = {"orders_max": 1 << 17, "levels_max": 1 << 18}
 
 @dataclass
 class Outcome:
-    """What one run gave; ``result`` is Lockstep's without what a clock measured."""
+    """What one run gave; ``result`` is its accounts without what a clock measured."""
 
     result: dict[str, Any]
     counters: dict[str, int]
@@ -53,38 +51,25 @@ def replay(
     **options: Any,
 ) -> Outcome:
     """Run sources (paths or source strings) to their end; ``look`` at the engine before it goes."""
-    if isinstance(specs, str | Path):
-        specs = [specs]
-    batches: list[bytes] = []
-    with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(str(spec))) for spec in specs]
-        engine = stack.enter_context(Engine(sources, feeds, **options))
-        trading = None
-        if stage:
-            trading = Trading(stage, stack.enter_context(Risk(limits, feeds=len(feeds))))
-        lockstep = stack.enter_context(
-            Lockstep(
-                engine,
-                trading,
-                on_events=lambda events: batches.append(events.tobytes()),
-                keep=True,
-            )
-        )
-        lockstep.run()
-        result = lockstep.result()
-        del result["latency_ns"]
+    with Replay(
+        specs, feeds, stage, limits=limits, keep=True, keep_events=True, **options
+    ) as pipeline:
+        pipeline.run()
+        result, engine = pipeline.accounts(), pipeline.engine
+        for name in ("latency_ns", "problems"):  # their sources are named
+            del result[name]
         if look:
             look(engine)
-        traded = lockstep.desk.records if lockstep.desk else {"sent": [], "reports": []}
+        traded = pipeline.desk.records if pipeline.desk else {"sent": [], "reports": []}
         return Outcome(
             result,
             engine.counters(),
             [f"{feed.books.hash():016x}" for feed in engine.feeds],
-            [engine.source_error(i) for i in range(len(specs))],
-            [source.problem() for source in sources],
-            b"".join(records.tobytes() for records in traded["sent"]),
-            b"".join(records.tobytes() for records in traded["reports"]),
-            np.frombuffer(b"".join(batches), EVENT),
+            [engine.source_error(i) for i in range(len(engine.sources))],
+            [source.problem() for source in engine.sources],
+            join(traded["sent"]).tobytes(),
+            join(traded["reports"]).tobytes(),
+            pipeline.events(),
         )
 
 

@@ -627,7 +627,7 @@ def test_a_frame_cut_at_any_byte_is_not_answered(frame):
         max_size=40,
     )
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_frames_give_nothing_but_sound_answers(steps):
     host = Host(refresh_s=10)
     host.join(GROUPS[0])

@@ -164,7 +164,7 @@ def arrivals(draw: st.DrawFn) -> list[Packet]:
     return [packet for _, packet in sorted(packets)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arrivals())
 def test_lines_merge_to_everything_that_any_of_them_carried(packets: list[Packet]) -> None:
     arbiter = Arbiter(window=128)
@@ -180,7 +180,7 @@ def test_lines_merge_to_everything_that_any_of_them_carried(packets: list[Packet
     assert arbiter.ledger.received == sum(count for _, _, count in packets)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrivals(), st.sampled_from([1, 4, 16]), st.integers(1, 40))
 def test_accounts_close_when_window_and_time_are_short(
     packets: list[Packet], window: int, timeout_us: int
@@ -405,3 +405,44 @@ def test_bad_configuration_is_refused() -> None:
             )
             < 0
         )
+
+
+# --- the recovery line: what was asked for again ---
+
+RECOVERY = lib.LINE_RECOVERY
+
+
+def test_a_recovery_line_heals_what_both_lost_and_has_figures_of_its_own() -> None:
+    arbiter = Arbiter(timeout_us=10**6)
+    arbiter.begin()
+    for line in (0, 1):
+        arbiter.span(line, 1, 2, ts=line * US)
+        arbiter.span(line, 5, 2, ts=(2 + line) * US)
+    assert arbiter.sequences == [1, 2]
+    arbiter.span(RECOVERY, 4, 1, ts=5 * US)  # an answer may come in pieces, in any order
+    arbiter.span(RECOVERY, 3, 1, ts=6 * US)
+    assert arbiter.sequences == [1, 2, 3, 4, 5, 6]
+    assert (arbiter.ledger.gaps_healed, arbiter.ledger.lost) == (1, 0)
+    recovered = arbiter.line(RECOVERY)
+    assert (recovered.packets, recovered.messages, recovered.wins) == (2, 2, 2)
+    assert (recovered.losses, recovered.healed, recovered.leads) == (0, 0, 0)
+    for line in (0, 1):
+        assert (arbiter.line(line).losses, arbiter.line(line).healed) == (2, 2)
+        assert arbiter.line(line).packets == 2
+    arbiter.check()
+
+
+def test_a_copy_by_the_recovery_line_is_a_duplicate_compared_like_any(arbiter: Arbiter) -> None:
+    arbiter.span(0, 1, 2)
+    arbiter.span(RECOVERY, 1, 2, ts=3 * US)
+    assert (arbiter.ledger.duplicate, arbiter.count("ab_mismatch")) == (2, 0)
+    arbiter.span(RECOVERY, 1, 1, messages=[b"other bytes"])
+    assert arbiter.count("ab_mismatch") == 1
+    assert [arbiter.line(line).leads for line in range(lib.LINES_ALL)] == [0, 0, 0]
+
+
+def test_a_recovery_line_is_no_witness_to_a_jump(arbiter: Arbiter) -> None:
+    arbiter.span(0, 1, 1)
+    assert arbiter.span(0, 1_000_000, 1, ts=US) == "drop_untrusted_jump"
+    assert arbiter.span(RECOVERY, 1_000_001, 1, ts=2 * US) == "drop_untrusted_jump"
+    assert arbiter.span(1, 1_000_001, 1, ts=2 * US) == ""  # another line is

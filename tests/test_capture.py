@@ -268,7 +268,8 @@ def record_lists(draw: st.DrawFn) -> list[Record]:
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("form", FORMATS)
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(records=record_lists(), size=st.integers(1, BURST_MAX))
 def test_records_come_back(

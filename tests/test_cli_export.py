@@ -13,11 +13,10 @@ import pytest
 from pydpdk._core import lib
 from pydpdk.core import layout
 from pydpdk.core.event import EVENT
-from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError
 from pydpdk.lockstep import export as exporting
-from pydpdk.source.source import open_source
+from pydpdk.lockstep.replay import Replay
 from pydpdk.synth.two_lines import LINE_A, LINE_B
 from pydpdk.tape.pcapfile import CaptureWriter
 from testbed.frames import GROUP, datagram, iextp, itch_add, itch_system, mold
@@ -170,18 +169,18 @@ def test_iex_messages_that_grew_are_exported(tmp_path):
 
 def test_what_a_full_tap_drops_is_an_error(day, monkeypatch):
     monkeypatch.setattr(exporting, "TAP_BYTES", 256)
-    with Engine([open_source(f"pcap:{day}")], [DAY_FEED]) as engine:
+    with Replay(day, DAY_FEED, keep_events=True) as replay:
         with pytest.raises(DataError, match="messages of one step"):
-            exporting.messages(engine, lambda frames: None)
-        while engine.step() > 0:  # without the tap
+            exporting.messages(replay, lambda frames: None)
+        while replay.engine.step() > 0:  # without the tap
             pass
 
 
 def test_events_in_memory_are_the_records_themselves(day, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(exporting, "write", lambda path, table: written.append(table))
-    with Engine([open_source(f"pcap:{day}")], [DAY_FEED]) as engine:
-        exporting.export(engine, "events", tmp_path / "e.npy")
+    with Replay(day, DAY_FEED, keep_events=True) as replay:
+        exporting.export(replay, "events", tmp_path / "e.npy")
     assert written[0].dtype == EVENT
     assert written[0].itemsize == 64
 

@@ -12,6 +12,8 @@ from collections import Counter
 
 import pytest
 
+from pydpdk.engine.feed import Feed
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source import eal
 from tests.command import ROOT, call, refused, spawn, start, well
 from tests.recount import books, delivered, packets, records, split
@@ -236,16 +238,11 @@ def test_an_interrupt_prints_the_summary_so_far(running, number):
 
 def test_an_interrupt_in_the_middle_of_a_gap_closes_the_account(day):
     """Whatever is held or in a burst at that moment: nothing is unexplained."""
-    from pydpdk.cli.common import open_sources, resolve_feeds
-    from pydpdk.engine.engine import Engine
-    from pydpdk.lockstep.lockstep import Lockstep
-
     for steps in range(20, 400, 38):
         left = iter(range(steps))
-        feeds = resolve_feeds(["itch50"], [str(day[0])], gap_timeout_us=10**9)
-        with Engine(open_sources([str(day[0])]), feeds) as engine, Lockstep(engine) as lockstep:
-            lockstep.run(stop=lambda left=left: next(left, None) is None)
-            result = lockstep.result()
+        with Replay(day[0], Feed("itch50", gap_timeout_us=10**9)) as replay:
+            replay.run(stop=lambda left=left: next(left, None) is None)
+            result = replay.accounts()
         assert 0 < result["frames"]["received"] < len(packets(day[0]))
         assert result["unexplained"] == 0
 

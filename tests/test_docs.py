@@ -11,6 +11,7 @@ from typing import NamedTuple
 import click
 import pytest
 
+import pydpdk
 from docs import render
 from pydpdk._core import ffi, lib
 from pydpdk.cli import COMMANDS, cli
@@ -262,6 +263,20 @@ def test_python_compiles_and_its_strategies_trade(block, tmp_path, itch):
         assert done.json["orders"]["sent"] > 0
 
 
+@pytest.mark.parametrize(
+    "block",
+    [b for b in DOCUMENTS if b.language == "python" and "pydpdk.replay(" in b.text],
+    ids=lambda block: block.where,
+)
+def test_replays_in_python_run(block, tmp_path, monkeypatch, itch, capsys):
+    capture, symbol = itch
+    (tmp_path / "apps").symlink_to(ROOT / "apps")
+    (tmp_path / "day.pcap").symlink_to(capture)
+    monkeypatch.chdir(tmp_path)
+    exec(block.text.replace("AKL", symbol), {})
+    assert capsys.readouterr().out
+
+
 # --- tables ---
 
 
@@ -290,6 +305,16 @@ def test_every_counter_and_reject_has_its_line():
     for code, name in ffi.typeof("enum reject").elements.items():
         if name != "REJECT_END":
             assert f"| {code} | `{name.removeprefix('REJECT_')}` | " in rejects
+
+
+def test_every_public_name_has_its_docstring():
+    names = [name for group in render.GROUPS.values() for name in group]
+    assert sorted(names) == pydpdk.__all__
+    text = render.reference()
+    entries = re.split(r"^###+ (.*)\n", text, flags=re.M)
+    for head, entry in zip(entries[1::2], entries[2::2], strict=True):
+        doc = re.sub(r"```text\n.*?```|^##.*$", "", entry, flags=re.M | re.S)
+        assert doc.strip(), head
 
 
 def test_links_between_documents_lead_somewhere():

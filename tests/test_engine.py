@@ -9,14 +9,18 @@ import pytest
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.ring import Reader
-from pydpdk.engine.engine import END, Engine
+from pydpdk.core.utc import Utc
+from pydpdk.engine.engine import END, Engine, Live
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError
 from pydpdk.gateway.gateway import join
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.account import books_result
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
+from testbed.frames import itch_system
+from testbed.hostile.vector import GROUP_A, PORT, line_a
 
 LINES = ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
 FEED = Feed.parse(f"itch50@{LINES}", orders_max=1 << 16, levels_max=1 << 18)
@@ -32,14 +36,9 @@ def day(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(day):
     """All records, and the account, of a lockstep replay."""
-    batches = []
-    keep = lambda events: batches.append(events.copy())  # noqa: E731
-    with (
-        Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
-        Lockstep(engine, on_events=keep) as lockstep,
-    ):
-        lockstep.run()
-        return join(batches).tobytes(), list(engine.feeds[0].sessions())
+    with Replay(day, FEED, keep_events=True) as pipeline:
+        pipeline.run()
+        return pipeline.events().tobytes(), list(pipeline.engine.feeds[0].sessions())
 
 
 def engine_of(day, **options):
@@ -138,8 +137,7 @@ def test_a_broken_book_is_suspect_without_any_gap(day):
         lib.book_of(feed.books.pointer, seen[0]).state |= lib.BOOK_BROKEN
         assert (feed.suspect, feed.suspect_instruments) == (True, 1)
         lib.book_of(feed.books.pointer, seen[1]).epoch = feed.gaps + 1
-        with Lockstep(engine) as lockstep:
-            books = lockstep.result()["books"]
+        books = books_result(engine)
         assert (books["suspect"], books["suspect_instruments"]) == (True, 2)
         assert known > 2
 
@@ -178,6 +176,41 @@ class Null:
 
     def close(self):
         self.pointer = ffi.NULL
+
+
+class Given(Null):
+    """A source that gives these frames once, stamped now, and then nothing."""
+
+    def __init__(self, frames, clock):
+        super().__init__()
+        self._frames, self._clock = iter([ffi.from_buffer(frame) for frame in frames]), clock
+        self._given = []
+
+    def _give(self, source, packets, most):
+        for data in self._frames:
+            self._given.append(data)
+            packets[0] = {
+                "data": ffi.cast("uint8_t *", data), "caplen": len(data), "wirelen": len(data),
+                "ts_recv": self._clock.now(), "link": lib.LINK_ETHERNET,
+            }  # fmt: skip
+            return 1
+        return 0
+
+
+@pytest.mark.parametrize(("idle_us", "declared"), [(0, 1), (3_600_000_000, 0)])
+def test_a_time_out_waits_for_packets_that_come_stamped_late(idle_us, declared):
+    """Live, without a packet: a gap of 1 ms is given up by the clock, `idle_us` after its time."""
+    frames = [line_a(1, itch_system()).data, line_a(3, itch_system()).data]
+    feed = Feed.parse(f"itch50@{GROUP_A}:{PORT}", orders_max=64, levels_max=64, gap_timeout_us=1000)
+    with Utc() as clock:
+        live = Live(clock=clock, idle_us=idle_us)
+        with Engine([Given(frames, clock)], [feed], live=live, lockstep=False) as engine:
+            until = time.monotonic() + 0.05
+            while time.monotonic() < until:
+                engine.step()
+            assert engine.counters()["frames_parsed"] == 2
+            assert engine.counters()["gaps_detected"] == 1
+            assert engine.counters()["gaps_declared"] == declared
 
 
 def test_it_runs_pinned_until_it_is_stopped():

@@ -51,9 +51,10 @@ def test_what_is_no_feed(text, words):
 
 def test_the_core_gets_addresses_as_they_are_on_the_wire():
     config = Feed.parse("itch50@233.54.12.111:26477,[ff02::1]:9", gap_timeout_us=7).config()
-    a, b = config.lines
+    a, b, recovery = config.lines
     assert (a.len, a.port, bytes(a.bytes)[:4]) == (4, 26477, bytes([233, 54, 12, 111]))
     assert (b.len, b.port, bytes(b.bytes)) == (16, 9, bytes([255, 2, *[0] * 13, 1]))
+    assert recovery.len == 0
     assert (config.arbiter.lines, config.arbiter.gap_timeout_us) == (2, 7)
 
 

@@ -206,7 +206,6 @@ def test_checksum_policies(frame: Packet | bytes, flags: int, noted: int, verifi
 @given(
     load=st.binary(max_size=300), flip=st.integers(0, 299), bit=st.integers(0, 7), six=st.booleans()
 )
-@settings(max_examples=150, deadline=None)
 def test_34_every_single_bit_error_is_seen(load: bytes, flip: int, bit: int, six: bool) -> None:
     network = IPv6() if six else IP()
     frame = bytearray(bytes(eth(network / UDP(sport=1, dport=2) / load)))
@@ -235,7 +234,7 @@ def check_against_model(frame: bytes, wirelen: int, link: int) -> None:
 
 
 @given(st.sampled_from(SEEDS), EDITS, st.integers(0, 200), st.integers(-30, 30))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_mutated_frames_agree_with_the_model(
     seed: tuple[int, bytes], edits: list[tuple[int, int]], cut: int, missing: int
 ) -> None:

@@ -72,7 +72,9 @@ def test_there_is_no_circle(arrows) -> None:
             left.setdefault(start, set()).add(end)
     while leaves := {noun for noun, uses in left.items() if not uses & left.keys()}:
         left = {noun: uses for noun, uses in left.items() if noun not in leaves}
-    assert not left, "\n".join(f"{noun}: {sorted(uses & left.keys())}" for noun, uses in left.items())
+    assert not left, "\n".join(
+        f"{noun}: {sorted(uses & left.keys())}" for noun, uses in left.items()
+    )
 
 
 def test_only_one_room_knows_dpdk() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
@@ -159,7 +159,6 @@ updates = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(updates)
 def test_levels_do_what_a_dictionary_says(steps: list[tuple[str, int, int, int, str]]) -> None:
     """A quote follows the update that completes an event, when the best prices moved by then."""

@@ -75,7 +75,7 @@ def test_the_tables_hold_the_messages_of_the_specifications() -> None:
 
 @pytest.mark.parametrize(("protocol", "letter"), ALL)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_bytes_of_a_message_mean_what_the_specification_says(
     protocol: str, letter: str, data: st.DataObject
 ) -> None:

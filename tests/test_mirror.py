@@ -10,11 +10,10 @@ import pytest
 
 from pydpdk._core import lib
 from pydpdk.core.event import EVENT
-from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.engine.mirror import Mirror
 from pydpdk.errors import DataError
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
@@ -48,12 +47,11 @@ def test_it_follows_a_session_batch_by_batch(tmp_path: Path, faults: dict[str, f
     path = tmp_path / "day.pcap"
     generate(path, messages=20_000, instruments=30, seed=4, **faults)
     with (
-        Engine([open_source(f"pcap:{path}")], [FEED], batch_us=20_000) as engine,
         Mirror(FEED) as mirror,
-        Lockstep(engine, on_events=mirror.apply) as lockstep,
+        Replay(path, FEED, on_events=mirror.apply, batch_us=20_000) as pipeline,
     ):
-        (feed,), batches = engine.feeds, 0
-        while lockstep.cycle():
+        (feed,), batches = pipeline.engine.feeds, 0
+        while pipeline.cycle():
             equal(mirror, feed)
             assert mirror.gaps[0] == feed.gaps
             batches += 1
@@ -69,14 +67,10 @@ def test_it_follows_every_hostile_vector(tmp_path: Path) -> None:
             open_source(f"pcap:{write(vector, tmp_path)}").close()
         except DataError:
             continue  # not a capture at all
-        with (
-            Engine([open_source(f"pcap:{write(vector, tmp_path)}")], [feed]) as engine,
-            Mirror(feed) as mirror,
-            Lockstep(engine, on_events=mirror.apply) as lockstep,
-        ):
-            while lockstep.cycle():
-                pass
-            equal(mirror, engine.feeds[0])
+        path = write(vector, tmp_path)
+        with Mirror(feed) as mirror, Replay(path, feed, on_events=mirror.apply) as pipeline:
+            pipeline.run()
+            equal(mirror, pipeline.engine.feeds[0])
 
 
 @pytest.mark.parametrize(
@@ -87,14 +81,9 @@ def test_it_follows_every_hostile_vector(tmp_path: Path) -> None:
 def test_it_follows_recorded_sessions(data: Path, name: str, protocol: str) -> None:
     path = data / name
     feed = found_feed(path, protocol)
-    with (
-        Engine([open_source(f"pcap:{path}")], [feed]) as engine,
-        Mirror(feed) as mirror,
-        Lockstep(engine, on_events=mirror.apply) as lockstep,
-    ):
-        while lockstep.cycle():
-            pass
-        equal(mirror, engine.feeds[0])
+    with Mirror(feed) as mirror, Replay(path, feed, on_events=mirror.apply) as pipeline:
+        pipeline.run()
+        equal(mirror, pipeline.engine.feeds[0])
         assert mirror.stats["refused"] == 0
 
 
@@ -112,6 +101,23 @@ def test_missing_records_make_every_book_suspect_until_a_session(tmp_path: Path)
         mirror.apply(events)
         assert not (mirror.books.instruments["state"] & lib.BOOK_BROKEN).any()
         assert mirror.stats["refused"] == 0
+
+
+def test_a_session_ends_the_doubt_that_missing_records_left() -> None:
+    """In the new session the flags alone say what is right, as if nothing had been missed."""
+    session, doubt, right = np.zeros((3, 1), EVENT)
+    session["kind"] = lib.EVENT_SESSION
+    for event, flags in (doubt, lib.FLAG_SUSPECT), (right, 0):
+        event["kind"], event["instrument_id"], event["flags"] = lib.EVENT_STATUS, 7, flags
+    with Mirror(FEED) as mirror:
+        broken = lambda: bool(mirror.books.instruments["state"][7] & lib.BOOK_BROKEN)  # noqa: E731
+        mirror.apply(right, lost=1)
+        assert broken(), "of what is missing no record says that it is right"
+        mirror.apply(session)
+        mirror.apply(doubt)
+        assert broken()
+        mirror.apply(right)
+        assert not broken()
 
 
 def test_a_restarted_engine_begins_with_empty_suspect_books(tmp_path: Path) -> None:

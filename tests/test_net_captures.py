@@ -28,7 +28,7 @@ from tests.pipeline import Outcome, replay
 FOLDERS = (
     "cboe", "cme", "deribit", "fix", "ice", "iex", "miax", "nyse", "omi", "net/formats",
     "net/frag", "net/igmp_arp", "net/ip_options", "net/malformed", "net/mixed", "net/tcp",
-    "net/tunnel", "net/udp_checksum_length", "net/vlan", "net/websocket",
+    "net/tunnel", "net/udp_checksum_length", "net/vlan", "net/websocket", "orders",
 )  # fmt: skip
 SLOW = ("cme", "ice", "miax", "nyse")
 BY_FOLDER = pytest.mark.parametrize(
@@ -151,6 +151,8 @@ def test_a_capture_cut_in_its_last_record_gives_all_before_it(
 def test_every_other_file_is_refused_by_name(data: Path) -> None:
     refused = 0
     for path in sorted(p for p in data.rglob("*") if p.is_file()):
+        if path.is_relative_to(data / "reported"):  # made to be odd: each has an answer of its own
+            continue
         if is_capture(path):
             assert str(path.parent.relative_to(data)) in FOLDERS, path
             continue

@@ -228,12 +228,14 @@ except UsageError as error:
 def test_groups_are_let_in_by_a_socket_that_ends_with_the_port() -> None:
     run("""
 import subprocess
+from pydpdk.process.ways_in import multicast_mac
 def shown(word):
     command = ["ip", "-d", *word.split(), "show", "dev", "b0"]
     return subprocess.run(command, capture_output=True, text=True).stdout
 (source,) = open_port("af_packet:b0")
 assert "promiscuity 0" in shown("link") and "PROMISC" not in shown("link")
-assert source.groups([bytes.fromhex("01005e010203"), bytes.fromhex("01005e7f0001")]) == "list"
+groups = "239.129.2.3", "224.255.0.1"  # 23 of their 28 bits go into the address
+assert source.groups([multicast_mac(group) for group in groups]) == "list"
 assert "01:00:5e:01:02:03" in shown("maddr") and "01:00:5e:7f:00:01" in shown("maddr")
 known = source.known()
 assert (known["multicast_list"], known["promiscuous"]) == ("accepted", "not asked for")

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pydpdk._core import lib
+from pydpdk._core import ffi, lib
 from pydpdk.core.books import Books
 from pydpdk.core.event import EVENT, KINDS, join
 from pydpdk.core.layout import UNDEF_PRICE
@@ -23,15 +23,13 @@ from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError, UsageError
 from pydpdk.gateway.gateway import Fills, Gateway
 from pydpdk.lockstep.account import unexplained
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
 from pydpdk.stage.stage import Stage
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
 from pydpdk.tape.pcapfile import CaptureWriter
-from pydpdk.trade.desk import Trading
 from pydpdk.trade.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
-from pydpdk.trade.risk import Risk
 from testbed.frames import datagram, itch_system, mold
 from tests.command import ROOT
 from tests.recount import packets, records
@@ -72,13 +70,9 @@ class Crossing(Stage):
 
 def run(day, stage=None, **options):
     """Result and a copy of all records of one replay."""
-    records = []
-    with Engine([open_source(f"pcap:{day}")], [FEED], **options) as engine, Risk() as risk:
-        trading = Trading(stage, risk) if stage else None
-        keep = lambda events: records.append(events.copy())  # noqa: E731
-        with Lockstep(engine, trading, on_events=keep) as lockstep:
-            lockstep.run()
-            return lockstep.result(), join(records), lockstep.desk and lockstep.desk.fills
+    with Replay(day, FEED, stage, keep_events=True, **options) as replay:
+        replay.run()
+        return replay.accounts(), replay.events(), replay.desk and replay.desk.fills
 
 
 def test_the_same_input_gives_the_same_records_and_orders(day):
@@ -118,13 +112,10 @@ def test_what_the_strategy_was_told_is_what_is_counted(day):
 
 def test_batches_end_where_the_record_clock_enters_another_interval(day):
     stamps = []
-    with (
-        Engine([open_source(f"pcap:{day}")], [FEED], batch_us=1000) as engine,
-        Lockstep(engine) as lockstep,
-    ):
-        while lockstep.cycle():
-            stamps.append(engine.now)
-        declared = engine.counters()["gaps_declared"]
+    with Replay(day, FEED, batch_us=1000) as replay:
+        while replay.cycle():
+            stamps.append(replay.engine.now)
+        declared = replay.engine.counters()["gaps_declared"]
     intervals = [ts // 1_000_000 for ts in stamps]
     assert all(a <= b for a, b in pairwise(stamps))
     again = sum(a == b for a, b in pairwise(intervals))
@@ -135,20 +126,19 @@ def test_batches_end_where_the_record_clock_enters_another_interval(day):
 def test_until_is_an_end_like_any_other(day):
     found = packets(day)
     moment = found[len(found) // 2].ts
-    with Engine([open_source(f"pcap:{day}")], [FEED], until_ns=moment) as engine:
-        with Lockstep(engine) as lockstep:
-            lockstep.run()
-            result = lockstep.result()
-        assert engine.source_error(0) == END
-        assert engine.now == moment
+    with Replay(day, FEED, until_ns=moment) as replay:
+        replay.run()
+        result = replay.accounts()
+        assert replay.engine.source_error(0) == END
+        assert replay.engine.now == moment
     assert result["frames"]["received"] == sum(packet.ts <= moment for packet in found)
     assert result["unexplained"] == 0
 
 
 def test_progress_ends_with_all_frames(day):
     told = []
-    with Engine([open_source(f"pcap:{day}")], [FEED]) as engine, Lockstep(engine) as lockstep:
-        lockstep.run(lambda frames, now: told.append((frames, now)))
+    with Replay(day, FEED) as replay:
+        replay.run(lambda frames, now: told.append((frames, now)))
     found = packets(day)
     assert told[-1] == (len(found), max(packet.ts for packet in found))
 
@@ -157,11 +147,11 @@ def test_progress_ends_with_all_frames(day):
 
 
 def test_every_sum_that_does_not_close_is_unexplained(day):
-    with Engine([open_source(f"pcap:{day}")], [FEED]) as engine, Lockstep(engine) as lockstep:
-        lockstep.run()
-        totals = engine.counters()
-        sessions = list(engine.feeds[0].sessions())
-        read = lockstep.events_read
+    with Replay(day, FEED) as replay:
+        replay.run()
+        totals = replay.engine.counters()
+        sessions = list(replay.engine.feeds[0].sessions())
+        read = replay.events_read
     assert unexplained(totals, sessions, read) == 0
     assert unexplained(totals, sessions, read - 3) == 3
     moved = (
@@ -206,13 +196,9 @@ def open_limits():
 
 def test_the_largest_batch_loses_no_report(day):
     stage, count = Flood(65_536), 65_536
-    with (
-        Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
-        Risk(open_limits(), orders_max=1 << 17) as risk,
-        Lockstep(engine, Trading(stage, risk)) as lockstep,
-    ):
-        lockstep.run()
-        result = lockstep.result()
+    with Replay(day, FEED, stage, limits=open_limits()) as replay:
+        replay.run()
+        result = replay.accounts()
     orders = result["orders"]
     assert (orders["sent"], orders["acked"], orders["reports_lost"]) == (count, count, 0)
     assert orders["canceled"] == count
@@ -250,17 +236,69 @@ def test_a_gateway_cannot_lose_whatever_it_is_given():
         assert len(gateway.take()) == 0
 
 
+def resting_of(id_, side, price):
+    order = order_of(id_, side, price, 10**6)
+    order["aux"] = lib.TIME_IN_FORCE_DAY
+    return order
+
+
+@pytest.mark.parametrize("orders_max", [64, 1024])
+def test_one_record_may_end_every_order(orders_max):
+    with Gateway(orders_max, slots_min=1) as gateway:
+        gateway.venue.books(0, ffi.NULL)
+        gateway.orders(join([resting_of(i + 1, lib.SIDE_BID, 100) for i in range(orders_max)]), 1)
+        assert len(gateway.take()) == orders_max
+        over = np.zeros(1, EVENT)
+        over["kind"] = lib.EVENT_SESSION
+        gateway.market(over)
+        assert (gateway.take()["kind"] == lib.EVENT_CANCELED).sum() == orders_max
+        assert gateway.lost == 0
+
+
+def test_every_quote_may_fill_on_both_sides_before_all_is_canceled():
+    with Gateway(64, slots_min=1) as gateway:
+        gateway.venue.books(0, ffi.NULL)
+        sides = [(lib.SIDE_BID, 100), (lib.SIDE_ASK, 50)] * 32
+        gateway.orders(join([resting_of(i + 1, *side) for i, side in enumerate(sides)]), 1)
+        gateway.take()
+        market = np.zeros(512, EVENT)
+        market["kind"], market["bid"], market["ask"] = lib.EVENT_QUOTE, 60, 90
+        market["bid_size"] = market["ask_size"] = 1 + np.arange(512) % 2
+        market[-1:] = np.zeros(1, EVENT)
+        market["kind"][-1] = lib.EVENT_SESSION
+        gateway.market(market)
+        kinds = gateway.take()["kind"]
+        assert (kinds == lib.EVENT_FILL).sum() == 2 * 511
+        assert (kinds == lib.EVENT_CANCELED).sum() == 64
+        assert gateway.lost == 0
+
+
+def test_every_order_may_take_as_many_levels_as_there_are():
+    books_of = range(8)  # what was taken is gone: one order for each book
+    with (
+        Gateway(64, slots_min=1) as gateway,
+        Books.create(orders_max=1000, levels_max=4096) as books,
+    ):
+        gateway.venue.books(0, books.pointer)
+        sweeps = []
+        for book in books_of:
+            for i in range(lib.VENUE_DEPTH_MAX):
+                id_ = book * lib.VENUE_DEPTH_MAX + i + 1
+                assert lib.book_add(books.pointer, book, lib.SIDE_ASK, id_, 10 + i, 1000) == 0
+            sweeps.append(order_of(book + 1, lib.SIDE_BID, 1000, 999_999))
+            sweeps[-1]["instrument_id"], sweeps[-1]["aux"] = book, lib.TIME_IN_FORCE_IOC
+        gateway.orders(join(sweeps), now=1)
+        assert len(gateway.take()) == len(books_of) * lib.VENUE_REPORTS_PER_ORDER
+        assert gateway.lost == 0
+
+
 def test_orders_and_reports_are_kept_only_when_asked_for(day):
     for keep in (False, True):
-        with (
-            Engine([open_source(f"pcap:{day}")], [FEED]) as engine,
-            Risk() as risk,
-            Lockstep(engine, Trading(Crossing(), risk), keep=keep) as lockstep,
-        ):
-            lockstep.run()
-            orders = lockstep.result()["orders"]
-        sent = join(lockstep.desk.records["sent"])
-        reports = join(lockstep.desk.records["reports"])
+        with Replay(day, FEED, Crossing(), keep=keep) as replay:
+            replay.run()
+            result = replay.result()
+        orders, sent, reports = result.accounts["orders"], result.orders, result.reports
+        assert bool(len(result.profit)) is keep
         assert orders["sent"] > 0
         assert len(sent) == (orders["sent"] + orders["cancels"] if keep else 0)
         fills = np.count_nonzero(reports["kind"] == lib.EVENT_FILL)
@@ -279,7 +317,10 @@ def long_day(tmp_path_factory):
 
 
 def test_a_slow_reader_is_waited_for(long_day):
-    with Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine:
+    seen = []
+    watch = lambda events: seen.append(events.tobytes())  # noqa: E731
+    with Replay(long_day, FEED, on_events=watch) as replay:
+        engine = replay.engine
         slow = Reader(fd=engine.ring.fd, from_start=True, batch_max=8192)
         read, done = [], threading.Event()
 
@@ -291,10 +332,8 @@ def test_a_slow_reader_is_waited_for(long_day):
 
         other = threading.Thread(target=follow)
         other.start()
-        seen = []
-        with Lockstep(engine, on_events=lambda events: seen.append(events.tobytes())) as lockstep:
-            lockstep.run()
-            result = lockstep.result()
+        replay.run()
+        result = replay.accounts()
         done.set()
         other.join()
         assert result["unexplained"] == 0
@@ -304,24 +343,22 @@ def test_a_slow_reader_is_waited_for(long_day):
 
 
 def test_a_reader_that_stands_still_is_named(long_day, monkeypatch):
-    monkeypatch.setattr("pydpdk.lockstep.lockstep.STALL_S", 0.1)
+    monkeypatch.setattr("pydpdk.lockstep.replay.STALL_S", 0.1)
     with (
-        Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
-        Reader(fd=engine.ring.fd, from_start=True),
-        Lockstep(engine) as lockstep,
+        Replay(long_day, FEED) as replay,
+        Reader(fd=replay.engine.ring.fd, from_start=True),
         pytest.raises(DataError, match=f"process {os.getpid()} has read nothing for 0.1 s"),
     ):
-        lockstep.run()
+        replay.run()
 
 
 def test_stop_ends_the_wait_for_a_reader(long_day):
     with (
-        Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
-        Reader(fd=engine.ring.fd, from_start=True) as reader,
-        Lockstep(engine) as lockstep,
+        Replay(long_day, FEED) as replay,
+        Reader(fd=replay.engine.ring.fd, from_start=True) as reader,
     ):
         began = time.monotonic()
-        lockstep.run(stop=lambda: time.monotonic() - began > 1)
+        replay.run(stop=lambda: time.monotonic() - began > 1)
         assert reader.ready()
         assert time.monotonic() - began < 5
 
@@ -331,15 +368,12 @@ def test_a_reader_that_died_holds_nobody_up(long_day):
         "import os, sys; from pydpdk.core.ring import Reader\n"
         "reader = Reader(fd=int(sys.argv[1]), from_start=True); os._exit(0)"
     )
-    with (
-        Engine([open_source(f"pcap:{long_day}")], [FEED]) as engine,
-        Lockstep(engine) as lockstep,
-    ):
-        fd = engine.ring.fd
+    with Replay(long_day, FEED) as replay:
+        fd = replay.engine.ring.fd
         subprocess.run([sys.executable, "-c", code, str(fd)], pass_fds=[fd], cwd=ROOT, check=True)
-        assert len(engine.ring.stats().readers) == 2
-        lockstep.run()
-        assert lockstep.result()["unexplained"] == 0
+        assert len(replay.engine.ring.stats().readers) == 2
+        replay.run()
+        assert replay.accounts()["unexplained"] == 0
 
 
 class Answering(Stage):
@@ -354,15 +388,11 @@ def test_the_wait_for_the_pace_is_no_latency(tmp_path):
             payload = mold(sequence=i, messages=[itch_system()])
             frame = datagram(payload, dst=LINE_A.group, dst_port=LINE_A.port)
             capture.write(1_700_000_000 * 10**9 + i * 400_000_000, frame)
-    with (
-        Engine([open_source(f"pcap:{path}")], [FEED]) as engine,
-        Risk() as risk,
-        Lockstep(engine, Trading(Answering(), risk), speed=1) as lockstep,
-    ):
+    with Replay(path, FEED, Answering(), speed=1) as replay:
         began = time.monotonic()
-        lockstep.run()
+        replay.run()
         assert time.monotonic() - began > 0.4
-        latency = lockstep.result()["latency_ns"]["tick_to_trade"]
+        latency = replay.accounts()["latency_ns"]["tick_to_trade"]
     assert latency["count"] == 2
     assert latency["max"] < 300_000_000
 
@@ -384,7 +414,7 @@ def test_profit_is_cash_and_what_is_open_at_its_mark():
     fills.add(fills_of([(1, lib.SIDE_BID, 100 * 10**9, 10), (1, lib.SIDE_ASK, 103 * 10**9, 4)]))
     assert fills.position == {1: 6}
     fills.mark(1, 100 * 10**9, 102 * 10**9)
-    assert fills.profit() == 18 * 10**9
+    assert fills.profit == 18 * 10**9
     assert (fills.count, fills.shares) == (2, 14)
 
 
@@ -399,12 +429,12 @@ def test_an_open_position_keeps_its_last_mid_when_the_book_empties():
     fills = Fills()
     fills.quotes(quote_of(1, 10, 20))
     fills.add(fills_of([(1, lib.SIDE_BID, 100, 10), (2, lib.SIDE_ASK, 50, 3)]))
-    assert (fills.profit(), fills.unmarked) == (0, 2), "at the last fill"
+    assert (fills.profit, fills.unmarked) == (0, 2), "at the last fill"
     quotes = [(1, 90, 110), (1, 100, 120), (3, 1, 1), (1, UNDEF_PRICE, 500), (1, 7, UNDEF_PRICE)]
     fills.quotes(join([quote_of(*quote) for quote in quotes]))
-    assert (fills.profit(), fills.unmarked) == (100, 1)
+    assert (fills.profit, fills.unmarked) == (100, 1)
     fills.add(fills_of([(2, lib.SIDE_BID, 40, 3)]))
-    assert (fills.profit(), fills.unmarked) == (130, 0)
+    assert (fills.profit, fills.unmarked) == (130, 0)
 
 
 def test_positions_of_a_replay_are_marked_though_its_books_are_empty_at_the_end(day):
@@ -443,7 +473,7 @@ def test_profit_is_exact_however_large():
         fills.mark(i, mark - 3, mark + 3)
     signs = {lib.SIDE_BID: 1, lib.SIDE_ASK: -1}
     expected = sum(signs[side] * size * (marks[i] - price) for i, side, price, size in rows)
-    assert fills.profit() == expected
+    assert fills.profit == expected
 
 
 # --- engines that cannot be ---
@@ -459,7 +489,7 @@ def test_profit_is_exact_however_large():
         ([FEED], {"packets_max": 0}, "packets_max"),
         ([Feed("itch50")], {}, "no lines"),
         ([FEED, FEED], {}, "is a line already"),
-        ([Feed.parse(f"itch50@1.2.3.{i}:5") for i in range(9)], {}, "9 feeds: at most 8"),
+        ([Feed.parse(f"itch50@1.2.3.{i}:5") for i in range(65)], {}, "65 feeds: at most 64"),
     ],
 )
 def test_what_an_engine_refuses(day, feeds, options, words):

@@ -609,4 +609,4 @@ class RingMachine(RuleBasedStateMachine):
 
 
 TestRingMachine = RingMachine.TestCase
-TestRingMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRingMachine.settings = settings(max_examples=60, stateful_step_count=40)

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
@@ -220,6 +220,15 @@ def test_reports_are_applied_once_and_the_venues_word_moves_the_position():
     assert (stats["reports_unknown"], stats["reports_beyond"]) == (1, 1)
 
 
+@pytest.mark.parametrize(("side", "sign"), [(BID, 1), (ASK, -1)])
+def test_a_position_stops_at_the_end_of_its_range(side, sign):
+    bench, end = Bench(), 2**63 - 1
+    assert bench.ask(side=side) == "NONE"
+    bench.risk.positions[5] = sign * (end - 5)
+    bench.report("FILL", size=100, price=10**10)
+    assert bench.risk.positions[5] == (end if sign > 0 else -end - 1)
+
+
 def test_a_reject_of_a_duplicate_does_not_end_the_order_that_has_the_id():
     bench = Bench()
     _, rejects = bench.risk.pass_orders(events(GOOD, GOOD), 0)
@@ -397,7 +406,6 @@ class Twins:
                     "order_id": 2**64 - 1})  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     steps=HOSTILE,
     limits=st.fixed_dictionaries({5: st.just(OPEN) | LIMITS, 6: LIMITS, 65535: LIMITS}),
@@ -439,7 +447,6 @@ def trading(draw):
     return steps
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     steps=trading(),
     position_max=st.sampled_from([UNLIMITED, UNLIMITED, 150]),

@@ -9,6 +9,7 @@ from subprocess import PIPE
 
 import pytest
 
+from pydpdk._core import lib
 from pydpdk.host import doctor, finding
 from pydpdk.process import config as configuration
 from pydpdk.process import footprint
@@ -91,6 +92,17 @@ def test_shared_memory_holds_rings_and_flight_recorders(host, tmp_path):
     assert "remount,size=" in row.mend
     host.shm_bytes = -1
     assert rows(spec, host)["shared memory"].status == "fail"
+
+
+def test_a_ring_is_never_too_small_for_its_feeds(host, tmp_path):
+    """Whatever the configuration says: a window that heals writes all that was held at once."""
+    spec = write(tmp_path / "c.toml", "memif:role=server", more="core = 2\nwindow = 262144")
+    spec.write_text(spec.read_text().replace("ring_slots = 1048576", "ring_slots = 16384"))
+    plan = configuration.load(spec)
+    (loop,) = plan.loops()
+    held = lib.EVENTS_PER_MESSAGE * 262_144
+    assert 2 * held < footprint.slots(plan, loop) < 8 * held
+    assert footprint.shared(plan) == footprint.slots(plan, loop) * 64 + 64 * MB
 
 
 @pytest.mark.parametrize(("spare", "status"), [(0, "ok"), (-1, "warn"), (-300, "fail")])

@@ -1,5 +1,6 @@
 """Strategies: dispatch, the two styles, order collection, state, loading."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,14 @@ def test_a_broken_or_foreign_state_is_refused(cut):
         stage.load(stage.save()[:cut])
     with pytest.raises(DataError, match="declares"):
         stage.load(Fails().save())
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (1, 1)])
+def test_several_states_are_not_one(shape):
+    stage, saved = CrossEach(), io.BytesIO()
+    np.save(saved, np.zeros(shape, stage.state_dtype))
+    with pytest.raises(DataError, match="CrossEach"):
+        stage.load(saved.getvalue())
 
 
 def test_apps_load_with_parameters_and_run():

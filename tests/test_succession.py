@@ -5,24 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Feed
-from pydpdk.lockstep.lockstep import Lockstep
-from pydpdk.source.source import open_source
+from testbed.frames import datagram, iextp
+from testbed.hostile.iextp import ASK, AT_ASK, BID, DIRECTORY, level, sent
+from testbed.hostile.iextp import FIRST as FIRST_IEX
+from testbed.hostile.iextp import LAST as LAST_IEX
 from testbed.hostile.session import OTHER, end, part
-from testbed.hostile.vector import FIRST, LAST, LINES, Frame, Vector, line_a, line_b, pcap
+from testbed.hostile.vector import (
+    FIRST,
+    LAST,
+    LINES,
+    PORT_IEX,
+    START_NS,
+    Frame,
+    Vector,
+    line_a,
+    line_b,
+    pcap,
+)
 from tests.hostile_run import Outcome, outcome
+from tests.pipeline import replay
 
 YEAR_US = 365 * 24 * 3600 * 10**6
+GROUP_IEX_B = "233.215.21.132"
+IEX: dict[str, Any] = {
+    "protocol": "deep10", "lines": (*LINES["deep10"], f"{GROUP_IEX_B}:{PORT_IEX}")
+}  # fmt: skip
 
 
-def play(folder: Path, *frames: Frame, **options: Any) -> Outcome:
+def play(
+    folder: Path,
+    *frames: Frame,
+    protocol: str = "itch50",
+    lines: tuple[str, ...] = (),
+    **options: Any,
+) -> Outcome:
     """What `frames` leave; every account closes."""
-    got = outcome(Vector("succession", frames, {}, (), options=options), folder)
+    vector = Vector("succession", frames, {}, (), protocol=protocol, lines=lines, options=options)
+    got = outcome(vector, folder)
     assert got.unexplained == 0
     return got
 
@@ -102,8 +125,9 @@ def test_one_stamp_in_the_future_gives_no_gap_up(tmp_path: Path) -> None:
 
 def test_two_stamps_in_the_future_are_believed(tmp_path: Path) -> None:
     later = part(4, after_us=YEAR_US), part(5)
-    got = play(tmp_path, FIRST, *later)
+    got = play(tmp_path, FIRST, *later, LAST)
     assert got.counters["gaps_declared"] == 1
+    assert got.counters["messages_late"] == 1, "given up before the end"
 
 
 def test_a_hole_that_is_being_filled_is_not_given_up(tmp_path: Path) -> None:
@@ -113,20 +137,63 @@ def test_a_hole_that_is_being_filled_is_not_given_up(tmp_path: Path) -> None:
     assert got.counters["gaps_healed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("after_us", "stale"),
+    [(1_500_000, (0, 0)), (1_500_001, (1, 0)), (6_000_000, (1, 0)), (6_000_001, (1, 1))],
+)
+def test_silence_begins_beyond_its_time(
+    tmp_path: Path, after_us: int, stale: tuple[int, int]
+) -> None:
+    got = play(tmp_path, FIRST, line_a(3, after_us=after_us), stale_feed_us=6_000_000)
+    assert tuple(got.counters.get(name, 0) for name in ("line_stale", "feed_stale")) == stale
+
+
+# --- IEX-TP: the stream restarts under the same session id ---
+
+
+def on_b(sequence: int, *messages: bytes, at: int = 0, ms: int = 0) -> Frame:
+    """`sent`, by line B."""
+    payload = iextp(
+        sequence=sequence, messages=messages, offset=at, send_time_ns=START_NS + ms * 10**6
+    )
+    return Frame(datagram(payload, dst=GROUP_IEX_B, dst_port=PORT_IEX))
+
+
+@pytest.mark.parametrize(("ms", "restarts"), [(9_000, True), (11_000, False)])
+def test_a_send_time_ahead_of_the_record_clock_restarts_nothing(
+    tmp_path: Path, ms: int, restarts: bool
+) -> None:
+    again = sent(1, DIRECTORY, level(b"8", 990_000, 7), ms=ms)
+    got = play(tmp_path, FIRST_IEX, LAST_IEX, again, **IEX)
+    assert spans(got) == ([(1, 4), (1, 3)] if restarts else [(1, 4)])
+
+
+def test_a_line_that_is_behind_restarts_nothing_whatever_its_send_time(tmp_path: Path) -> None:
+    copies = on_b(1, DIRECTORY, BID, ms=5_000), on_b(3, ASK, at=AT_ASK, ms=5_001)
+    got = play(tmp_path, FIRST_IEX, LAST_IEX, *copies, **IEX)
+    assert spans(got) == [(1, 4)]
+    assert got.counters["messages_duplicate"] == 3
+
+
+def test_another_session_may_be_sent_before_the_restart_of_the_last_one(tmp_path: Path) -> None:
+    again = sent(1, DIRECTORY, level(b"8", 990_000, 7), ms=5_000)
+    other = sent(1, DIRECTORY, BID, ms=3, session=2), sent(3, ASK, at=AT_ASK, ms=4, session=2)
+    got = play(tmp_path, FIRST_IEX, again, *other, **IEX)
+    assert spans(got) == [(1, 3), (1, 3), (1, 4)]
+    assert "drop_session_other" not in got.counters
+
+
+# --- several feeds ---
+
+
 @pytest.mark.parametrize("burst", [1, 7, 64])
 def test_records_of_two_feeds_keep_the_order_of_their_packets(tmp_path: Path, burst: int) -> None:
     path = tmp_path / "two.pcap"
     path.write_bytes(pcap([frame for n in range(1, 60) for frame in (part(n), part(n, 1, line_b))]))
     feeds = [Feed.parse(f"itch50@{line}", orders_max=1 << 10, levels_max=1 << 12)
              for line in LINES["itch50"]]  # fmt: skip
-    batches: list[Any] = []
-    with (
-        Engine([open_source(str(path))], feeds, burst=burst) as engine,
-        Lockstep(engine, on_events=lambda events: batches.append(events.copy())) as lockstep,
-    ):
-        lockstep.run()
-    feed_of = np.concatenate([batch["instrument_id"] for batch in batches]) >> 16
-    sequence = np.concatenate([batch["sequence"] for batch in batches])
-    order = list(zip(sequence.tolist(), feed_of.tolist(), strict=True))
+    events = replay(path, feeds, burst=burst).events
+    feed_of = events["instrument_id"] >> 16
+    order = list(zip(events["sequence"].tolist(), feed_of.tolist(), strict=True))
     assert order == sorted(order)
     assert set(feed_of.tolist()) == {0, 1}

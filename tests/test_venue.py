@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
@@ -309,7 +309,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(STEPS, st.integers(1, 5), st.sampled_from([3, 64]))
 def test_random_sessions_go_as_in_the_model_however_batches_are_cut(steps, cut, orders_max):
     with World(orders_max) as world:

@@ -38,8 +38,11 @@
 
 struct gap { uint64_t first, count; };
 
+enum { PAST_LINE = 3, PAST_SET = 4, PAST_MARKS = 7 };
+_Static_assert(LINES_ALL <= PAST_LINE + 1, "a line fits its bits");
+
 struct past {               /* what is remembered of a delivered sequence */
-    uint32_t crc;           /* bit 0: the line, bit 1: set, the rest: CRC32C of the message */
+    uint32_t crc;           /* its lowest bits: PAST_*, the rest: of the CRC32C of the message */
     uint32_t ts;            /* low half of ts_recv */
 };
 
@@ -65,7 +68,7 @@ struct arbiter {
     struct hold hold;
     unsigned batched;
     struct message batch[BATCH_MAX];
-    struct line lines[LINES_MAX];
+    struct line lines[LINES_ALL];
     struct ledger ledger;
     struct gap gaps[GAPS_REMEMBERED];
     uint64_t gaps_seen;
@@ -93,7 +96,12 @@ static const struct past *recall(const struct arbiter *arbiter, uint64_t sequenc
     if (arbiter->history == NULL || arbiter->expected - sequence > HISTORY)
         return NULL;
     const struct past *past = &arbiter->history[sequence & (HISTORY - 1)];
-    return past->crc & 2 ? past : NULL;
+    return past->crc & PAST_SET ? past : NULL;
+}
+
+static bool same_bytes(const struct past *past, const uint8_t *data, uint32_t len)
+{
+    return ((past->crc ^ crc32c(data, len)) & ~(uint32_t)PAST_MARKS) == 0;
 }
 
 int arbiter_create(const struct arbiter_config *config, struct counters *counters,
@@ -140,7 +148,7 @@ void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first,
     if (arbiter->history != NULL)
         memset(arbiter->history, 0, HISTORY * sizeof *arbiter->history);
     memset(arbiter->wholes, 0, sizeof arbiter->wholes);
-    for (unsigned i = 0; i < LINES_MAX; i++)
+    for (unsigned i = 0; i < LINES_ALL; i++)
         arbiter->lines[i].next = arbiter->lines[i].next_offset = 0;
 }
 
@@ -172,8 +180,8 @@ void arbiter_flush(struct arbiter *arbiter)
 
 static void remember(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
 {
-    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~3u) : 0;
-    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | 2u | line, (uint32_t)ts_recv };
+    uint32_t crc = arbiter->config.compare ? (crc32c(data, len) & ~(uint32_t)PAST_MARKS) : 0;
+    arbiter->history[arbiter->expected & (HISTORY - 1)] = (struct past){ crc | PAST_SET | line, (uint32_t)ts_recv };
 }
 
 static inline void place(struct arbiter *arbiter, unsigned line, const uint8_t *data, uint32_t len, uint64_t ts_recv)
@@ -294,7 +302,7 @@ static void old(struct arbiter *arbiter, uint64_t sequence, const uint8_t *data,
         return;
     }
     arbiter->ledger.duplicate++;
-    if (past == NULL || !arbiter->config.compare || ((past->crc ^ crc32c(data, len)) & ~3u) == 0)
+    if (past == NULL || !arbiter->config.compare || same_bytes(past, data, len))
         return;
     mismatch(arbiter, sequence, ts_recv);
 }
@@ -455,11 +463,12 @@ static unsigned walk(struct arbiter *arbiter, unsigned line, const struct span *
 static void note_lead(struct arbiter *arbiter, unsigned line, uint64_t sequence, uint64_t ts_recv)
 {
     const struct past *past = sequence < arbiter->expected ? recall(arbiter, sequence) : NULL;
-    if (past == NULL || (past->crc & 1) == line)
+    if (past == NULL || (past->crc & PAST_LINE) == line)
         return;
     uint32_t lead = (uint32_t)ts_recv - past->ts;
-    struct line *winner = &arbiter->lines[past->crc & 1];
-    if (lead >= 1u << 31)       /* beyond what half a timestamp can tell */
+    struct line *winner = &arbiter->lines[past->crc & PAST_LINE];
+    if (lead >= 1u << 31        /* beyond what half a timestamp can tell */
+        || line == LINE_RECOVERY || winner == &arbiter->lines[LINE_RECOVERY])
         return;
     winner->leads++;
     winner->lead_ns_sum += lead;
@@ -492,6 +501,8 @@ static void note_line(struct arbiter *arbiter, unsigned index, const struct span
     line->last_us = arbiter->now_us;
     if (span->send_time > line->last_send)
         line->last_send = span->send_time;
+    if (index == LINE_RECOVERY)
+        return;
     if (line->next != 0 && span->sequence > line->next) {
         line->losses += span->sequence - line->next;
         line->healed += known_of(arbiter, line->next, span->sequence);
@@ -515,6 +526,8 @@ static bool trusted(struct arbiter *arbiter, unsigned line, const struct span *s
             arbiter->suspect.active = false;
         return true;
     }
+    if (line == LINE_RECOVERY)
+        return false;
     bool near = arbiter->suspect.active && sequence + window >= arbiter->suspect.first
         && sequence <= arbiter->suspect.next + window;
     if (near && (line != arbiter->suspect.line
@@ -550,7 +563,7 @@ int arbiter_span(struct arbiter *arbiter, unsigned line_index, const struct span
     note_lead(arbiter, line_index, span->sequence, ts_recv);
     uint32_t used;
     uint64_t end = span->sequence + walk(arbiter, line_index, span, ts_recv, &used);
-    if (end >= line->next) {
+    if (end >= line->next && line_index != LINE_RECOVERY) {
         line->next = end;
         line->next_offset = span->offset + used;
     }
@@ -603,5 +616,5 @@ int arbiter_seen(const struct arbiter *arbiter, const struct span *span)
     int64_t len = message_len(span, 0);
     const struct past *past = span->sequence < arbiter->expected ? recall(arbiter, span->sequence) : NULL;
     return span->count > 0 && len >= 0 && past != NULL && arbiter->config.compare
-        && ((past->crc ^ crc32c(span->blocks + span->prefix.len, (uint32_t)len)) & ~3u) == 0;
+        && same_bytes(past, span->blocks + span->prefix.len, (uint32_t)len);
 }

@@ -5,10 +5,14 @@
 /* Merges the lines of a feed: each sequence once, in order, and knows every gap.
  * Theory in arbiter.c. */
 
-enum { LINES_MAX = 2, BATCH_MAX = 128, GAPS_REMEMBERED = 64, HISTORY = 1 << 15 };
+enum { BATCH_MAX = 128, GAPS_REMEMBERED = 64, HISTORY = 1 << 15 };
+
+/* Where spans come from. A recovery line brings what was asked for again: its numbers follow no
+ * order of their own, so it skips nothing, is never ahead or silent, and is no witness to a jump. */
+enum { LINE_A = 0, LINE_B = 1, LINES_MAX = 2, LINE_RECOVERY = 2, LINES_ALL = 3 };
 
 struct arbiter_config {
-    uint32_t lines;             /* 1 or 2 */
+    uint32_t lines;             /* 1 or 2, beside the recovery line */
     uint32_t window;            /* messages held at most; a power of two */
     uint64_t window_bytes;      /* and their bytes */
     uint64_t gap_timeout_us;    /* of the record clock, before a gap is given up */
@@ -23,7 +27,7 @@ struct line {                   /* one line's record; also what Python shows of 
     uint64_t messages;          /* declared by its packets */
     uint64_t wins;              /* messages it delivered first */
     uint64_t losses;            /* messages its own sequence skipped */
-    uint64_t healed;            /* of these, delivered by the other line */
+    uint64_t healed;            /* of these, delivered by another line */
     uint64_t leads;             /* packets of the other line that this one was ahead of */
     uint64_t lead_ns_sum;
     uint64_t lead_ns_max;
@@ -59,6 +63,7 @@ struct arbiter_sink {
     void (*gap)(void *context, uint64_t sequence, uint64_t count, uint64_t ts_recv);
 };
 
+/* Of `lines` the first `config.lines` and LINE_RECOVERY are in use. */
 int arbiter_create(const struct arbiter_config *config, struct counters *counters,
                    struct arbiter_sink sink, struct arbiter **arbiter);
 void arbiter_destroy(struct arbiter *arbiter);

@@ -1,4 +1,5 @@
 #include "arbiter/silence.h"
+#include "base/min.h"
 
 /* A line that was heard once and then is silent for more than stale_line_us is stale until its
  * next packet; the feed is when all of its lines are, for more than stale_feed_us. */
@@ -12,8 +13,6 @@ static uint64_t feed_due(const struct silence *silence, const struct arbiter_con
 {
     return silence->heard_us == 0 || silence->stale ? UINT64_MAX : silence->heard_us + config->stale_feed_us + 1;
 }
-
-static uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 unsigned silence_heard(struct silence *silence, struct line *lines, const struct arbiter_config *config,
                        unsigned line, uint64_t now_us)

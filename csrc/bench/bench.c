@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/prefetch.h"
 #include "engine/feed.h"
-#include "session/framings.h"
+#include "session/session.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <stddef.h>

@@ -1,20 +1,24 @@
-#include "book/impl.h"
+#include "book/book.h"
+#include "base/prefetch.h"
+#include "book/level.h"
+#include "book/order_map.h"
 #include "counter_id.h"
 #include "event.h"
+#include <emmintrin.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 
 /* What is where. An order is found by its id through the map (order_map.c) and knows its
- * instrument, side and price; these lead to its level, by a search from the best (book_level.c).
+ * instrument, side and price; these lead to its level, by a search from the best (level.c).
  * A level holds the ends of the queue of its orders, oldest first, linked through the pool. So an
  * operation touches a map line, an order, a book, a level and at most two neighbours: it
- * costs what these cache misses cost, and a batch that was fetched (book_fetch.c) hides most of them.
+ * costs what these cache misses cost, and a batch that was fetched (book_fetch()) hides most of them.
  *
  * One thread changes the books. Others read levels by the version of a book, a sequence lock: odd
  * while it changes, and what was read counts only when the version before and after is the same
- * even number (book_read.c). Every operation either finds out beforehand that it cannot
+ * even number (book_read_begin()). Every operation either finds out beforehand that it cannot
  * be done, or is done whole.
  *
  * Instruments of a feed have their books either by order (book_add) or by level (book_level).
@@ -29,6 +33,26 @@ _Static_assert(sizeof(struct book) == 128, "a book is two cache lines");
 _Static_assert(sizeof(struct book_change) == 24, "as declared");
 
 enum { ORDERS_LIMIT = 1 << 30, LEVELS_LIMIT = 1 << 30, LINE = 64 };
+
+struct books {
+    struct order_map map;
+    struct order *pool;
+    uint32_t orders_max;
+    uint32_t free;              /* last freed order, linked through `next` */
+    uint32_t fresh;             /* first order never used */
+    uint32_t touched;           /* no instrument from here on was ever used */
+    uint64_t orders, peak;
+    struct level_arena arena;
+    struct book *all;
+    uint64_t bytes;             /* of the mapping */
+};
+
+static uint32_t pool_next(const struct books *books)     /* NO_ORDER: full */
+{
+    if (books->free != NO_ORDER)
+        return books->free;
+    return books->fresh < books->orders_max ? books->fresh : NO_ORDER;
+}
 
 /* Readers that see the odd version, or data written after it, retry: the release fence pairs with
  * the acquire fence in book_read_end, the release store with the acquire load in book_read_begin. */
@@ -71,7 +95,7 @@ int books_create(const struct books_config *config, struct books **books)
     arena_open(&made->arena, (struct level *)(base + levels), (int64_t *)(base + prices), config->levels_max);
     order_map_open(&made->map, (struct map_line *)(base + map), config->orders_max, config->seed);
     for (uint32_t i = 0; i < BOOK_INSTRUMENTS_MAX; i++)
-        made->all[i].bid = made->all[i].ask = INT64_MAX;    /* UNDEF_PRICE */
+        made->all[i].bid = made->all[i].ask = UNDEF_PRICE;
     *books = made;
     return 0;
 }
@@ -153,7 +177,7 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
         return COUNT_book_instrument;
     if (size == 0)
         return COUNT_book_bad_size;
-    if (price == INT64_MAX)
+    if (price == UNDEF_PRICE)
         return COUNT_book_bad_price;
     const int ask = side == SIDE_ASK;
     const uint32_t index = pool_next(books);
@@ -273,7 +297,7 @@ int book_level(struct books *books, uint32_t instrument, int side, int64_t price
 {
     if (instrument >= BOOK_INSTRUMENTS_MAX)
         return COUNT_book_instrument;
-    if (price == INT64_MAX)
+    if (price == UNDEF_PRICE)
         return COUNT_book_bad_price;
     const int ask = side == SIDE_ASK;
     struct book *book = book_of(books, instrument);
@@ -329,7 +353,7 @@ static void forget(struct book *book)
 {
     change_begin(book);
     memset((char *)book + offsetof(struct book, symbol), 0, sizeof(*book) - offsetof(struct book, symbol));
-    book->bid = book->ask = INT64_MAX;
+    book->bid = book->ask = UNDEF_PRICE;
     change_end(book);
 }
 
@@ -349,4 +373,247 @@ void books_clear(struct books *books)
     books->free = NO_ORDER;
     books->fresh = books->touched = 0;
     books->orders = 0;
+}
+
+/* ---- fetching ----
+ *
+ * What a batch of operations will touch, fetched in passes, so that the memory of one is on its way
+ * while the others are looked at, each pass following what the one before has brought:
+ *   1. the book, and the line of the map that the id hashes to
+ *   2. an order that is to change
+ *   3. the best prices of the side, and the order's neighbours in its queue
+ *   4. the level of that price
+ *   5. the order at the end of the level that an add goes to
+ * What was found on the way is kept: an operation that finds its hint still true does not search
+ * again. Ones before it in the batch may have moved or removed anything, so each hint is checked
+ * when it is used; and until then it only ever names memory that exists. */
+
+static const struct book_side *fetched_side(const struct books *books, const struct book_fetch *fetch)
+{
+    return &books->all[fetch->instrument].side[fetch->side == SIDE_ASK];
+}
+
+static void find_entry(const struct books *books, struct book_fetch *fetch)
+{
+    fetch->entry = order_map_guess(&books->map, fetch->tag);
+    if (fetch->entry != NULL)
+        prefetch(&books->pool[fetch->entry->ref - 1]);
+}
+
+/* The side and price of the order that is to change, which the message does not tell. */
+static void look_at_order(const struct books *books, struct book_fetch *fetch)
+{
+    const struct order *order = &books->pool[fetch->entry->ref - 1];
+    fetch->instrument = order->where >> 1;
+    fetch->side = order->where & 1 ? SIDE_ASK : SIDE_BID;
+    fetch->price = order->price;
+    if (order->prev != NO_ORDER)
+        prefetch(&books->pool[order->prev]);
+    if (order->next != NO_ORDER)
+        prefetch(&books->pool[order->next]);
+}
+
+static void find_side(const struct books *books, struct book_fetch *fetch)
+{
+    if (fetch->kind == FETCH_REPLACE) {
+        fetch->instrument = fetch[-1].instrument;
+        fetch->side = fetch[-1].side;
+        return;
+    }
+    if (fetch->entry != NULL)
+        look_at_order(books, fetch);
+    const struct book_side *side = fetched_side(books, fetch);
+    const char *best = (const char *)&books->arena.price[side->at + side->count - 1];
+    prefetch(best);
+    prefetch(best - 64);
+}
+
+static void find_level(const struct books *books, struct book_fetch *fetch)
+{
+    const struct book_side *side = fetched_side(books, fetch);
+    const struct level *level = level_find(&books->arena, side, fetch->side == SIDE_ASK, fetch->price);
+    fetch->level = NO_LEVEL;
+    if (level != NULL) {
+        fetch->level = (uint32_t)(level - books->arena.level);
+        prefetch(level);
+    }
+}
+
+static void find_tail(const struct books *books, const struct book_fetch *fetch)
+{
+    const uint32_t tail = fetch->level != NO_LEVEL ? books->arena.level[fetch->level].tail : NO_ORDER;
+    if (tail != NO_ORDER)
+        prefetch(&books->pool[tail]);
+}
+
+void book_fetch(const struct books *books, struct book_fetch *fetches, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const char *book = (const char *)&books->all[fetches[i].instrument];
+        prefetch(book);         /* its sides, */
+        prefetch(book + 64);    /* and its announced top */
+        fetches[i].tag = order_map_tag(&books->map, fetches[i].id);
+        order_map_prefetch(&books->map, fetches[i].tag);
+        fetches[i].entry = NULL;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (fetches[i].kind == FETCH_CHANGE)
+            find_entry(books, &fetches[i]);
+    for (unsigned i = 0; i < count; i++)
+        find_side(books, &fetches[i]);
+    for (unsigned i = 0; i < count; i++)
+        find_level(books, &fetches[i]);
+    for (unsigned i = 0; i < count; i++)
+        if (fetches[i].kind != FETCH_CHANGE)
+            find_tail(books, &fetches[i]);
+}
+
+/* ---- looking at books ----
+ *
+ * Levels may be read by other threads while the writer goes on: they
+ * take the version before, read, and ask whether it still holds. What they read meanwhile may be
+ * torn, so a side's place is checked against the arena before it is followed; nothing of it
+ * counts until book_read_end has said yes.
+ *
+ * The map and the pool have no such version: book_find and book_queue are for the thread that
+ * writes, or while it rests. From elsewhere they never leave the pool and always end, and an order
+ * found between a begin and an end that hold is right. */
+
+enum { READ_TRIES = 4096 };     /* about 100 us of waiting for a writer that changes something */
+
+uint64_t books_memory(const struct books *books) { return books->bytes; }
+uint64_t books_orders(const struct books *books) { return books->orders; }
+uint64_t books_orders_peak(const struct books *books) { return books->peak; }
+const struct book *books_all(const struct books *books) { return books->all; }
+const struct level *books_levels(const struct books *books) { return books->arena.level; }
+const struct order *books_pool(const struct books *books) { return books->pool; }
+uint64_t books_levels_room(const struct books *books) { return books->arena.room; }
+
+const struct order *book_find(const struct books *books, uint64_t id)
+{
+    const struct map_entry *entry = order_map_find(&books->map, books->pool, id, order_map_tag(&books->map, id));
+    return entry != NULL ? &books->pool[entry->ref - 1] : NULL;
+}
+
+struct tally { uint64_t shares; uint32_t orders; };
+
+static uint32_t count_order(const struct books *books, uint32_t at, struct tally *tally, int back)
+{
+    tally->shares += books->pool[at].size;
+    tally->orders++;
+    return back ? books->pool[at].prev : books->pool[at].next;
+}
+
+static const struct level *level_of(const struct books *books, const struct order *order)
+{
+    const int ask = order->where & 1;
+    struct book_side side = books->all[order->where >> 1].side[ask];
+    if ((uint64_t)side.at + side.count > books->arena.room)     /* torn */
+        return NULL;
+    return level_find(&books->arena, &side, ask, order->price);
+}
+
+/* Both ways at once, to the nearer end of the queue: what is ahead was counted, or is what the
+ * level has but for the order and those behind it. */
+int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead)
+{
+    const struct order *order = book_find(books, id);
+    if (order == NULL)
+        return -ENOENT;
+    const struct level *level = level_of(books, order);
+    struct tally ahead = { 0, 0 }, behind = { order->size, 1 };
+    uint32_t back = order->prev, on = order->next;
+    while (back != NO_ORDER && (on != NO_ORDER || level == NULL) && ahead.orders < books->orders_max) {
+        back = count_order(books, back, &ahead, 1);
+        if (on != NO_ORDER)
+            on = count_order(books, on, &behind, 0);
+    }
+    if (back != NO_ORDER && level != NULL)
+        ahead = (struct tally){ level->size - behind.shares, level->orders - behind.orders };
+    *shares_ahead = ahead.shares;
+    *orders_ahead = ahead.orders;
+    return 0;
+}
+
+/* Acquire: pairs with the release store in change_end; the book is whole as of that version. */
+uint64_t book_read_begin(const struct books *books, uint32_t instrument)
+{
+    if (instrument >= BOOK_INSTRUMENTS_MAX)
+        return 1;       /* odd: never holds */
+    return __atomic_load_n(&books->all[instrument].version, __ATOMIC_ACQUIRE);
+}
+
+/* The acquire fence pairs with the release fence in change_begin: had anything of a later change
+ * been read, the version seen here would be its odd one, or newer. */
+int book_read_end(const struct books *books, uint32_t instrument, uint64_t begun)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return (begun & 1) == 0 && __atomic_load_n(&books->all[instrument].version, __ATOMIC_RELAXED) == begun;
+}
+
+static uint32_t copy_best(const struct level_arena *arena, const struct book_side *side, uint32_t depth, struct level *out)
+{
+    uint32_t at = __atomic_load_n(&side->at, __ATOMIC_RELAXED);
+    uint32_t count = __atomic_load_n(&side->count, __ATOMIC_RELAXED);
+    if ((uint64_t)at + count > arena->room)     /* torn */
+        return 0;
+    if (depth > count)
+        depth = count;
+    for (uint32_t i = 0; i < depth; i++)
+        out[i] = arena->level[at + count - 1 - i];
+    return depth;
+}
+
+int book_depth(const struct books *books, uint32_t instrument, int side, int depth, struct level *out)
+{
+    if (instrument >= BOOK_INSTRUMENTS_MAX || depth < 0)
+        return -EINVAL;
+    const struct book_side *from = &books->all[instrument].side[side == SIDE_ASK];
+    for (int i = 0; i < READ_TRIES; i++) {
+        uint64_t begun = book_read_begin(books, instrument);
+        uint32_t copied = copy_best(&books->arena, from, (uint32_t)depth, out);
+        if (book_read_end(books, instrument, begun))
+            return (int)copied;
+        _mm_pause();
+    }
+    return -EAGAIN;
+}
+
+static uint64_t fnv1a(uint64_t hash, uint64_t value, int bytes)     /* little endian */
+{
+    for (int i = 0; i < bytes; i++)
+        hash = (hash ^ (value >> 8 * i & 0xff)) * 0x100000001b3;
+    return hash;
+}
+
+static uint64_t hash_side(uint64_t hash, const struct level_arena *arena, const struct book_side *side,
+                          uint64_t name, int side_code)
+{
+    for (uint32_t i = side->count; i-- > 0;) {
+        const struct level *level = &arena->level[side->at + i];
+        hash = fnv1a(hash, name, 8);
+        hash = fnv1a(hash, (uint64_t)side_code, 1);
+        hash = fnv1a(hash, (uint64_t)level->price, 8);
+        hash = fnv1a(hash, level->size, 8);
+        hash = fnv1a(hash, level->orders, 4);
+    }
+    return hash;
+}
+
+/* Instruments ascending; of each the bids, then the asks, best first. A level is 29 bytes: the
+ * 8 of the symbol (or, before it is known, the instrument number in 8), 1 SIDE_*, 8 price,
+ * 8 size, 4 orders; numbers little endian. The basis is 0xcbf29ce484222325, so empty books
+ * hash to that. */
+uint64_t books_hash(const struct books *books)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (uint32_t i = 0; i < books->touched; i++) {
+        const struct book *book = &books->all[i];
+        uint64_t name = i;
+        if (book->symbol[0] != 0)
+            __builtin_memcpy(&name, book->symbol, 8);
+        hash = hash_side(hash, &books->arena, &book->side[0], name, SIDE_BID);
+        hash = hash_side(hash, &books->arena, &book->side[1], name, SIDE_ASK);
+    }
+    return hash;
 }

@@ -1,39 +1,16 @@
 #pragma once
-#include <stdint.h>
+#include "book/order.h"
 
 /* Order books and price levels of the instruments of one feed, in memory taken at start.
  * Theory in book.c (levels) and order_map.c (order id -> order). */
 
-enum { BOOK_INSTRUMENTS_MAX = 65536, NO_ORDER = 0xffffffff };
+enum { BOOK_INSTRUMENTS_MAX = 65536 };
 
 enum {                      /* book.state */
     BOOK_SEEN = 1,          /* this instrument has appeared in the session */
     BOOK_HALTED = 2,        /* by its listing market */
     BOOK_STOPPED = 8,       /* operational halt by the venue of the feed, ends on its own */
     BOOK_BROKEN = 4,        /* memory ran out or an order was unknown: suspect until cleared */
-};
-
-struct order {              /* one live order: 32 bytes */
-    uint64_t id;
-    int64_t price;          /* 1e-9 */
-    uint32_t size;          /* left */
-    uint32_t next, prev;    /* queue of its level, oldest first; NO_ORDER at the ends */
-    uint32_t where;         /* instrument << 1 | (side == SIDE_ASK) */
-};
-
-struct level {              /* one price: 32 bytes; a side is a sorted array, best LAST */
-    int64_t price;
-    uint64_t size;          /* sum of its orders; the venue's total in a price-level book */
-    uint32_t orders;        /* 0 in a price-level book that does not tell */
-    uint32_t head, tail;    /* indices into the order pool */
-    uint32_t pad;
-};
-
-struct book_side {
-    uint32_t at;            /* first level in books_levels() */
-    uint32_t count;         /* levels; the best is at + count - 1 */
-    uint32_t room;
-    uint32_t pad;
 };
 
 struct book {               /* one instrument: 128 bytes, two lines */
@@ -94,9 +71,9 @@ struct book *book_of(struct books *books, uint32_t instrument);
 const struct order *book_find(const struct books *books, uint64_t id);  /* NULL when not live */
 /* Shares and orders ahead of this one at its price; -ENOENT when not live. */
 int book_queue(const struct books *books, uint64_t id, uint64_t *shares_ahead, uint32_t *orders_ahead);
-/* A batch of operations that were fetched first costs a fraction of the same one by one. Each is
- * declared in its order, book_fetch() fetches what all of them will touch, then each is done by
- * its function of the second kind. What was fetched is only a hint: the result is the same. */
+/* Prefetch: fill one book_fetch per operation of a batch, in their order, call book_fetch(), then
+ * book_*_fetched() for each. It costs a fraction of the same one by one. What was fetched is only a
+ * hint: the result is the same. */
 enum fetch_kind {
     FETCH_ADD = 0,          /* instrument, side, id, price */
     FETCH_CHANGE = 1,       /* instrument, id */

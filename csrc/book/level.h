@@ -1,8 +1,8 @@
 #pragma once
-#include "book/book.h"
+#include "book/order.h"
 #include <stddef.h>
 
-/* The sorted level arrays of all book sides, in one arena. Theory in book_level.c. */
+/* The sorted level arrays of all book sides, in one arena. Theory in level.c. */
 
 enum { NO_LEVEL = 0xffffffff, LEVEL_CLASSES = 32 };
 

@@ -1,4 +1,5 @@
 #include "book/mirror.h"
+#include "book/state.h"
 #include "counter_id.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -83,9 +84,9 @@ static void empty(struct mirror *mirror, struct book *book, uint32_t instrument)
 static int replace_side(struct mirror *mirror, uint32_t instrument, int side, int64_t was, int64_t price, uint32_t size)
 {
     int rc = 0;
-    if (was != INT64_MAX && was != price)
+    if (was != UNDEF_PRICE && was != price)
         rc = book_level(mirror->books, instrument, side, was, 0);
-    if (rc == 0 && price != INT64_MAX)
+    if (rc == 0 && price != UNDEF_PRICE)
         rc = book_level(mirror->books, instrument, side, price, size);
     return rc;
 }
@@ -150,7 +151,7 @@ static void apply(struct mirror *mirror, const struct event *event)
     int rc = change(mirror, book, instrument, event);
     note_flags(mirror, book, event);
     if (rc != 0) {      /* of a torn or suspect book that is no wonder */
-        mirror->stats.refused += !(book->state & BOOK_BROKEN) && book->epoch == mirror->gaps;
+        mirror->stats.refused += !book_suspect(book, mirror->gaps);
         book->state |= BOOK_BROKEN;
     }
 }

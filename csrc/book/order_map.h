@@ -1,5 +1,5 @@
 #pragma once
-#include "book/book.h"
+#include "book/order.h"
 
 /* Order id -> index in the order pool. Theory in order_map.c. */
 

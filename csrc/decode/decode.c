@@ -1,4 +1,4 @@
-#include "decode/protocols.h"
+#include "decode/decode.h"
 #include <stddef.h>
 #include <string.h>
 

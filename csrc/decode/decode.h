@@ -1,26 +1,17 @@
 #pragma once
 #include "book/book.h"
-#include "count.h"
-#include "ring/ring.h"
+#include "ring/outlet.h"
 #include "session/session.h"
 
 /* From venue messages to events: the meaning of a protocol. */
 
-struct sample {             /* ticks spent within one step, where it is looked at closely */
-    uint64_t book, changes;
-    uint64_t ring, records;
-};
-
 struct decoder {            /* what a protocol's decode function works on, one per feed */
-    struct counters *counters;
+    struct outlet out;
     struct books *books;
-    struct ring *out;       /* NULL: nobody listens */
-    void *own;              /* the protocol's state: symbol table and such */
+    void *state;            /* of the protocol: symbol table and such */
     uint64_t midnight_ns;   /* of the session's day at the venue, ns since the Unix epoch */
-    uint64_t unreported;    /* records lost since the last one that fitted */
-    uint32_t feed;          /* upper half of instrument_id */
     uint32_t gaps;          /* declared this session: books with an older epoch are suspect */
-    struct sample *sample;  /* NULL: not looked at closely now */
+    uint32_t pad;
     uint64_t by_type[256];  /* decoded messages by the venue's type byte */
 };
 
@@ -41,11 +32,13 @@ struct protocol {           /* a row of decode.c */
     const struct message_type *types;
     uint32_t types_count;
     uint32_t pad;
-    int (*open)(struct decoder *decoder);       /* takes `own`; 0 or negative errno */
+    int (*open)(struct decoder *decoder);       /* takes `state`; 0 or negative errno */
     void (*close)(struct decoder *decoder);
     void (*reset)(struct decoder *decoder);     /* a session begins */
     void (*decode)(struct decoder *decoder, const struct message *messages, unsigned count);
 };
+
+extern const struct protocol itch50_protocol, tops16_protocol, deep10_protocol;
 
 int protocol_count(void);
 const struct protocol *protocol_at(int index);      /* NULL when out of range */

@@ -1,5 +1,4 @@
 #include "decode/emit.h"
-#include "decode/sample.h"
 
 static uint32_t best(const struct books *books, const struct book_side *side, int64_t *price)
 {
@@ -34,52 +33,18 @@ static uint16_t crossed(const struct book *book)
     return book->bid_size && book->ask_size && book->bid >= book->ask ? FLAG_CROSSED : 0;
 }
 
-/* A refused EVENT_LOST stands in for the record that follows it, so the ring's own count of
- * refused records stays equal to events_lost. */
-static int put(struct decoder *decoder, const struct event *event)
-{
-    if (decoder->unreported) {
-        struct event lost = {
-            .ts_recv = event->ts_recv, .ts_event = event->ts_event, .sequence = event->sequence,
-            .instrument_id = decoder->feed << 16, .kind = EVENT_LOST,
-            .price = UNDEF_PRICE, .order_id = decoder->unreported, .size = UNDEF_SIZE,
-        };
-        if (ring_put(decoder->out, &lost))
-            return -1;
-        decoder->unreported = 0;
-        COUNT(decoder->counters, events_written);
-    }
-    return ring_put(decoder->out, event);
-}
-
-void emit(struct decoder *decoder, struct event *event)
-{
-    if (!decoder->out)
-        return;
-    event->instrument_id |= decoder->feed << 16;
-    uint64_t begun = sample_begin(decoder);
-    int rc = put(decoder, event);
-    sample_ring(decoder, begun);
-    if (rc == 0) {
-        COUNT(decoder->counters, events_written);
-    } else {
-        decoder->unreported++;
-        COUNT(decoder->counters, events_lost);
-    }
-}
-
 static void announce(struct decoder *decoder, const struct book *book, const struct event *cause)
 {
     uint16_t cross = crossed(book);
     struct event quote = {
         .ts_recv = cause->ts_recv, .ts_event = cause->ts_event, .sequence = cause->sequence,
         .instrument_id = cause->instrument_id, .kind = EVENT_QUOTE,
-        .flags = FLAG_LAST | cross | book_flags(decoder, book),
+        .flags = FLAG_LAST | cross | book_flags(book, decoder->gaps),
         .bid = book->bid, .ask = book->ask, .bid_size = book->bid_size, .ask_size = book->ask_size,
     };
     if (cross)
-        COUNT(decoder->counters, book_crossed);
-    emit(decoder, &quote);
+        COUNT(decoder->out.counters, book_crossed);
+    outlet_put(&decoder->out, &quote);
 }
 
 void emit_top(struct decoder *decoder, struct book *book, const struct event *cause)
@@ -88,18 +53,12 @@ void emit_top(struct decoder *decoder, struct book *book, const struct event *ca
     announce(decoder, book, cause);
 }
 
-void emit_quote(struct decoder *decoder, struct book *book, const struct event *cause)
-{
-    if (moved_at_all(decoder->books, book))
-        announce(decoder, book, cause);
-}
-
 static void change(struct decoder *decoder, const struct book *book, struct event *event, int quoted)
 {
-    event->flags |= book_flags(decoder, book) | crossed(book);
+    event->flags |= book_flags(book, decoder->gaps) | crossed(book);
     if (quoted)
         event->flags &= (uint16_t)~FLAG_LAST;
-    emit(decoder, event);
+    outlet_put(&decoder->out, event);
     if (quoted)
         announce(decoder, book, event);
 }

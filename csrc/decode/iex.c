@@ -1,7 +1,7 @@
-#include "decode/protocols.h"
-#include "decode/sample.h"
+#include "base/sample.h"
+#include "decode/decode_impl.h"
+#include "decode/emit.h"
 #include "decode/symbols.h"
-#include "session/framings.h"
 #include "wire/iex.h"
 #include "wire/iextp.h"
 #include "wire/read.h"
@@ -49,8 +49,8 @@ static struct event event_of(const struct message *message, uint32_t instrument,
 
 static void emit_plain(struct decoder *decoder, struct book *book, struct event *event)
 {
-    event->flags |= book_flags(decoder, book);
-    emit(decoder, event);
+    event->flags |= book_flags(book, decoder->gaps);
+    outlet_put(&decoder->out, event);
 }
 
 static void announce(struct decoder *decoder, const struct message *message, struct book *book,
@@ -68,16 +68,16 @@ static void announce(struct decoder *decoder, const struct message *message, str
 static void failed(struct decoder *decoder, struct book *book, int code)
 {
     if (code == COUNT_book_unknown_level)       /* the live feed does this: nothing is wrong */
-        COUNT(decoder->counters, book_unknown_level);
+        COUNT(decoder->out.counters, book_unknown_level);
     else if (code)
         book_failed(decoder, book, code);
 }
 
 static int put_level(struct decoder *decoder, uint32_t instrument, int side, int64_t price, uint32_t size)
 {
-    uint64_t begun = sample_begin(decoder);
+    uint64_t begun = sample_begin(decoder->out.sample);
     int code = book_level(decoder->books, instrument, side, price, size);
-    sample_book(decoder, begun, 1);
+    sample_book(decoder->out.sample, begun, 1);
     return code;
 }
 
@@ -191,7 +191,7 @@ static void system_event(struct decoder *decoder, const struct message *message)
 {
     struct event event = event_of(message, 0, EVENT_SYSTEM);
     event.aux = message->data[1];
-    emit(decoder, &event);
+    outlet_put(&decoder->out, &event);
 }
 
 /* ---- dispatch ---- */
@@ -203,8 +203,8 @@ static void nowhere(struct decoder *decoder, const struct message *message)
     event.aux = message->data[0];
     event.order_id = message->data[1];
     event.flags |= FLAG_SUSPECT;
-    COUNT(decoder->counters, book_full);
-    emit(decoder, &event);
+    COUNT(decoder->out.counters, book_full);
+    outlet_put(&decoder->out, &event);
 }
 
 static void apply_to(struct decoder *decoder, const struct message *message, struct book *book, uint32_t instrument)
@@ -235,7 +235,7 @@ static void apply(struct decoder *decoder, const struct message *message)
         return;
     }
     const char *symbol = AS(security_event, message)->symbol;   /* in the same place in all */
-    uint32_t instrument = symbols_index(decoder->own, symbol);
+    uint32_t instrument = symbols_index(decoder->state, symbol);
     if (instrument == 0) {
         nowhere(decoder, message);
         return;
@@ -259,7 +259,7 @@ static void unreadable(struct decoder *decoder, const struct message *message, c
     if (message->len > 0 && (length_of[type] == 0 || (type != '8' && type != '5' && type != 'Q')))
         return;
     const char *symbol = AS(security_event, message)->symbol;
-    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->own, symbol);
+    uint32_t instrument = message->len < TO_SYMBOL ? 0 : symbols_find(decoder->state, symbol);
     doubt(decoder, instrument == 0 ? NULL : book_of(decoder->books, instrument));
 }
 
@@ -291,14 +291,14 @@ static int open(struct decoder *decoder)
         return -EAGAIN;
     int rc = symbols_create(BOOK_INSTRUMENTS_MAX - 1, seed, &symbols);
     if (rc == 0)
-        decoder->own = symbols;
+        decoder->state = symbols;
     return rc;
 }
 
 static void close(struct decoder *decoder)
 {
-    symbols_destroy(decoder->own);
-    decoder->own = NULL;
+    symbols_destroy(decoder->state);
+    decoder->state = NULL;
 }
 
 /* Symbols keep their indices from one session to the next: positions and limits, which are

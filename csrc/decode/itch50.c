@@ -1,6 +1,6 @@
-#include "decode/protocols.h"
-#include "decode/sample.h"
-#include "session/framings.h"
+#include "base/sample.h"
+#include "decode/decode_impl.h"
+#include "decode/emit.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -39,8 +39,8 @@ struct state {
     enum day day;
 };
 
-static void set_day(struct decoder *decoder, enum day day) { ((struct state *)decoder->own)->day = day; }
-static enum day day_of(const struct decoder *decoder) { return ((const struct state *)decoder->own)->day; }
+static void set_day(struct decoder *decoder, enum day day) { ((struct state *)decoder->state)->day = day; }
+static enum day day_of(const struct decoder *decoder) { return ((const struct state *)decoder->state)->day; }
 
 enum { BATCH = 64 };    /* messages whose memory is fetched ahead */
 
@@ -74,8 +74,8 @@ static struct book *seen(struct decoder *decoder, uint32_t instrument)
 static void emit_plain(struct decoder *decoder, struct event *event)
 {
     if (event->instrument_id)
-        event->flags |= book_flags(decoder, seen(decoder, event->instrument_id));
-    emit(decoder, event);
+        event->flags |= book_flags(seen(decoder, event->instrument_id), decoder->gaps);
+    outlet_put(&decoder->out, event);
 }
 
 /* ---- orders ---- */
@@ -88,9 +88,9 @@ static int add_order(struct decoder *decoder, const struct book_fetch *fetch, ui
         return COUNT_book_bad_side;
     if (fetch->price == 0 || fetch->price > (int64_t)ITCH50_PRICE_MAX * 100000)
         return COUNT_book_bad_price;
-    uint64_t begun = sample_begin(decoder);
+    uint64_t begun = sample_begin(decoder->out.sample);
     int code = book_add_fetched(decoder->books, fetch, instrument, side, rd_be32(shares));
-    sample_book(decoder, begun, 1);
+    sample_book(decoder->out.sample, begun, 1);
     return code;
 }
 
@@ -137,9 +137,9 @@ static void reduce(struct decoder *decoder, const struct message *message, const
     struct book_change change;
     event.order_id = fetch->id;
     event.size = rd_be32(m->shares);
-    uint64_t begun = sample_begin(decoder);
+    uint64_t begun = sample_begin(decoder->out.sample);
     int code = book_reduce_fetched(decoder->books, fetch, event.size, &change);
-    sample_book(decoder, begun, 1);
+    sample_book(decoder->out.sample, begun, 1);
     struct book *book = changed(decoder, &event, &change, code);
     const int64_t price = event.price;
     if (kind == EVENT_EXECUTE)
@@ -154,9 +154,9 @@ static void reduce(struct decoder *decoder, const struct message *message, const
 
 static int delete_order(struct decoder *decoder, const struct book_fetch *fetch, struct book_change *change)
 {
-    uint64_t begun = sample_begin(decoder);
+    uint64_t begun = sample_begin(decoder->out.sample);
     int code = book_delete_fetched(decoder->books, fetch, change);
-    sample_book(decoder, begun, 1);
+    sample_book(decoder->out.sample, begun, 1);
     return code;
 }
 
@@ -189,9 +189,9 @@ static void replace(struct decoder *decoder, const struct message *message, cons
         code = add_order(decoder, &fetch[1], old.instrument_id, old.side, m->shares);
     if (code && code != COUNT_book_unknown_order)
         book_failed(decoder, book, code);
-    old.flags = FLAG_REPLACE | book_flags(decoder, book);
+    old.flags = FLAG_REPLACE | book_flags(book, decoder->gaps);
     new.flags |= FLAG_REPLACE;
-    emit(decoder, &old);
+    outlet_put(&decoder->out, &old);
     emit_order(decoder, book, &new, old.side == SIDE_ASK ? min(old.price, new.price) : max(old.price, new.price));
 }
 
@@ -249,7 +249,7 @@ static void remap(struct decoder *decoder, const struct message *message, struct
     struct event event = event_of(decoder, message, EVENT_CLEAR);
     book_clear(decoder->books, event.instrument_id);
     book->state = BOOK_SEEN | BOOK_BROKEN;
-    COUNT(decoder->counters, book_instrument);
+    COUNT(decoder->out.counters, book_instrument);
     event.flags = 0;
     emit_plain(decoder, &event);    /* the quote follows the directory's record */
 }
@@ -327,8 +327,8 @@ static void nowhere(struct decoder *decoder, const struct message *message)
     struct event event = event_of(decoder, message, EVENT_INFO);
     event.aux = message->data[0];
     event.flags |= FLAG_SUSPECT;
-    COUNT(decoder->counters, book_instrument);
-    emit(decoder, &event);
+    COUNT(decoder->out.counters, book_instrument);
+    outlet_put(&decoder->out, &event);
 }
 
 /* ---- dispatch ---- */
@@ -418,9 +418,9 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
             declare(&messages[n], &fetches[fetched]);
         fetched += more;
     }
-    uint64_t begun = sample_begin(decoder);
+    uint64_t begun = sample_begin(decoder->out.sample);
     book_fetch(decoder->books, fetches, fetched);
-    sample_book(decoder, begun, 0);
+    sample_book(decoder->out.sample, begun, 0);
     const struct book_fetch *fetch = fetches;
     for (unsigned i = 0; i < n; i++) {
         apply(decoder, &messages[i], fetch);
@@ -444,14 +444,14 @@ static void decode(struct decoder *decoder, const struct message *messages, unsi
 
 static int open(struct decoder *decoder)
 {
-    decoder->own = calloc(1, sizeof(struct state));
-    return decoder->own != NULL ? 0 : -ENOMEM;
+    decoder->state = calloc(1, sizeof(struct state));
+    return decoder->state != NULL ? 0 : -ENOMEM;
 }
 
 static void close(struct decoder *decoder)
 {
-    free(decoder->own);
-    decoder->own = NULL;
+    free(decoder->state);
+    decoder->state = NULL;
 }
 
 static void reset(struct decoder *decoder) { set_day(decoder, DAY_NEW); }

@@ -27,9 +27,9 @@ static void match_address(struct rule *rule, const struct address *address)
         memset(&rule->ip4_mask.hdr.dst_addr, 0xff, 4);
         rule->pattern[1] = (struct rte_flow_item){ .type = RTE_FLOW_ITEM_TYPE_IPV4, .spec = &rule->ip4,
                                                    .mask = &rule->ip4_mask };
-    } else {
-        memcpy(rule->ip6.hdr.dst_addr, address->bytes, 16);
-        memset(rule->ip6_mask.hdr.dst_addr, 0xff, 16);
+    } else { /* 16 bytes; from DPDK 24.11 on a struct rte_ipv6_addr around them */
+        memcpy(&rule->ip6.hdr.dst_addr, address->bytes, 16);
+        memset(&rule->ip6_mask.hdr.dst_addr, 0xff, 16);
         rule->pattern[1] = (struct rte_flow_item){ .type = RTE_FLOW_ITEM_TYPE_IPV6, .spec = &rule->ip6,
                                                    .mask = &rule->ip6_mask };
     }

@@ -1,6 +1,11 @@
-#include "decode/sample.h"
-#include "engine/impl.h"
+#include "engine/engine.h"
+#include "base/clock.h"
+#include "base/sample.h"
+#include "counter_id.h"
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Reads like the pipeline: next_lane() takes bursts from the sources, handle() carries one packet
@@ -14,12 +19,62 @@
 
 static const uint64_t CLOCK_JUMP_NS = 10000000000;
 
+struct lane {               /* one source and the part of its burst not yet handled */
+    struct source *source;
+    uint16_t index;
+    int at, count;
+    int error;              /* 0, -ENODATA at its end, or what broke it */
+    uint64_t ts_last;
+    _Atomic uint32_t link;  /* as engine_link() said last */
+    uint32_t link_told;
+    struct answer *answer;  /* NULL: a kernel or nobody answers for it */
+    uint64_t answer_due;
+    struct packet packets[BURST_MAX];
+};
+
+struct route {              /* destination -> line of a feed */
+    struct address address;
+    struct feed *feed;
+    unsigned line;
+};
+
+struct engine {
+    struct engine_config config;
+    struct ring *out;
+    struct flight *flight;  /* NULL: raw frames are not kept */
+    struct lane *lanes[SOURCES_MAX];
+    struct route routes[ROUTES_MAX];
+    struct feed *feeds[FEEDS_MAX];
+    unsigned lanes_count, routes_count, feeds_count;
+    unsigned turn;          /* live: the lane that was asked last */
+    uint64_t windows;       /* of all feeds */
+    uint64_t now;           /* record clock */
+    uint64_t ahead;         /* a stamp too far ahead of it to be believed alone */
+    struct feed *busy;      /* the feed that may have messages not yet decoded */
+    uint64_t deadline_us;   /* earliest of the feeds' */
+    uint64_t receive_ticks;
+    uint64_t polled;        /* live: ticks when the loop last came round */
+    uint64_t stall_ticks;   /* STALL_NS of them */
+    int worked;             /* packets of the step before */
+    bool begun, finished;
+    atomic_bool stop;
+    struct outlet outlet;   /* for LINK, MARK and ENGINE events */
+    struct counters counters;
+    struct engine_times *times;     /* the configuration's, or counted_times */
+    struct sample sample;
+    bool sampled;           /* this step is looked at closely */
+    uint32_t random;
+    struct engine_times counted_times;
+};
+
+/* ---- made ---- */
+
 static bool same(const struct address *address, const uint8_t *dst, unsigned len)
 {
     return address->len == len && (len == 4 ? memcmp(address->bytes, dst, 4) : memcmp(address->bytes, dst, len)) == 0;
 }
 
-const struct route *route_of(const struct engine *engine, const uint8_t *dst, unsigned len, uint16_t port)
+static const struct route *route_of(const struct engine *engine, const uint8_t *dst, unsigned len, uint16_t port)
 {
     for (unsigned i = 0; i < engine->routes_count; i++) {
         const struct address *address = &engine->routes[i].address;
@@ -29,11 +84,230 @@ const struct route *route_of(const struct engine *engine, const uint8_t *dst, un
     return NULL;
 }
 
-void engine_flush(struct engine *engine)
+_Static_assert(ROUTES_MAX == FEEDS_MAX * LINES_ALL, "a route for each line");
+
+uint64_t engine_reserve(uint64_t windows)
+{
+    return EVENTS_PER_STEP + EVENTS_PER_PACKET + EVENTS_PER_MESSAGE * windows;
+}
+
+int engine_create(const struct engine_config *config, struct ring *out, struct engine **engine)
+{
+    if (config->packets_max < 1 || config->packets_max > INT32_MAX || config->burst < 1 || config->burst > BURST_MAX
+        || config->checksum_policy < CHECKSUM_IGNORE || config->checksum_policy > CHECKSUM_VERIFY)
+        return -EINVAL;
+    struct engine *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return -ENOMEM;
+    made->config = *config;
+    made->out = out;
+    made->deadline_us = UINT64_MAX;
+    made->stall_ticks = (uint64_t)(1e6 * STALL_NS / (double)ticks_ns(1000000));
+    made->times = config->times != NULL ? config->times : &made->counted_times;
+    made->random = 1;
+    ticks_cost();           /* measured now, not on the packet path */
+    made->outlet = (struct outlet){ .ring = out, .counters = &made->counters };
+    *engine = made;
+    return 0;
+}
+
+void engine_destroy(struct engine *engine)
+{
+    if (engine == NULL)
+        return;
+    for (unsigned i = 0; i < engine->feeds_count; i++)
+        feed_destroy(engine->feeds[i]);
+    for (unsigned i = 0; i < engine->lanes_count; i++)
+        free(engine->lanes[i]);
+    free(engine);
+}
+
+int engine_add_source(struct engine *engine, struct source *source)
+{
+    if (engine->lanes_count == SOURCES_MAX)
+        return -ENOSPC;
+    struct lane *lane = calloc(1, sizeof *lane);
+    if (lane == NULL)
+        return -ENOMEM;
+    lane->source = source;
+    lane->index = (uint16_t)engine->lanes_count;
+    engine->lanes[engine->lanes_count] = lane;
+    return (int)engine->lanes_count++;
+}
+
+static int add_routes(struct engine *engine, const struct feed_config *config)
+{
+    for (unsigned i = 0; i < LINES_ALL; i++) {
+        const struct address *address = &config->lines[i];
+        if (i >= config->arbiter.lines && (i != LINE_RECOVERY || address->len == 0))
+            continue;
+        if (route_of(engine, address->bytes, address->len, address->port) != NULL)
+            return -EEXIST;
+        engine->routes[engine->routes_count++] = (struct route){ *address, engine->feeds[engine->feeds_count], i };
+    }
+    return 0;
+}
+
+int engine_add_feed(struct engine *engine, const struct feed_config *config, struct feed **feed)
+{
+    if (engine->feeds_count == FEEDS_MAX)
+        return -ENOSPC;
+    int rc = feed_create(config, engine->feeds_count, engine->out, &engine->feeds[engine->feeds_count]);
+    if (rc < 0)
+        return rc;
+    unsigned routes_count = engine->routes_count;
+    rc = add_routes(engine, config);
+    if (rc < 0) {
+        feed_destroy(engine->feeds[engine->feeds_count]);
+        engine->routes_count = routes_count;
+        return rc;
+    }
+    engine->windows += config->arbiter.window;
+    *feed = engine->feeds[engine->feeds_count];
+    return (int)engine->feeds_count++;
+}
+
+int engine_answer(struct engine *engine, int source, struct answer *answer)
+{
+    if (source < 0 || (unsigned)source >= engine->lanes_count)
+        return -EINVAL;
+    if (engine->lanes[source]->source->send == NULL)
+        return -EOPNOTSUPP;
+    engine->lanes[source]->answer = answer;
+    return 0;
+}
+
+void engine_link(struct engine *engine, int source, uint32_t state)
+{
+    if (source >= 0 && (unsigned)source < engine->lanes_count)
+        atomic_store_explicit(&engine->lanes[source]->link, state, memory_order_relaxed);
+}
+
+void engine_keep(struct engine *engine, struct flight *flight) { engine->flight = flight; }
+
+/* ---- the sources of the loop ----
+ *
+ * A replay merges them by time stamp, so every lane needs a packet to compare before one is
+ * taken. Live, a burst is stamped when it is taken from its port, later than all bursts before:
+ * lanes are asked in turn, and a burst is handled whole before the next lane is asked. */
+
+static void flush(struct engine *engine)
 {
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_flush(engine->feeds[i]);
 }
+
+static void keep(struct engine *engine, struct lane *lane, int count)
+{
+    for (int i = 0; i < count; i++)
+        lane->packets[i].port = lane->index;
+    flight_put(engine->flight, lane->packets, count);
+}
+
+/* Once it is stopped nothing more is taken from a source; what was taken is handled. */
+static void refill(struct engine *engine, struct lane *lane)
+{
+    if (atomic_load_explicit(&engine->stop, memory_order_relaxed))
+        return;
+    flush(engine);
+    uint64_t begun = ticks_now();
+    int rc = lane->source->burst(lane->source, lane->packets, (int)engine->config.burst);
+    uint64_t ticks = ticks_now() - begun;
+    lane->at = 0;
+    lane->count = rc > 0 ? rc : 0;
+    lane->error = rc < 0 ? rc : 0;
+    if (rc > 0 || engine->config.clock == NULL)     /* an idle poll costs no packet anything */
+        engine->receive_ticks += ticks;
+    if (rc > 0)
+        hist_add(&engine->times->receive, ticks_ns(ticks) / (uint64_t)rc, (uint64_t)rc);
+    for (int i = 0; i < rc; i++)
+        if (lane->packets[i].ts_recv > engine->config.until_ns) {
+            lane->count = rc = i;
+            lane->error = -ENODATA;
+        }
+    if (engine->flight != NULL && rc > 0)
+        keep(engine, lane, rc);
+}
+
+static struct lane *oldest_lane(struct engine *engine)
+{
+    struct lane *oldest = NULL;
+    for (unsigned i = 0; i < engine->lanes_count; i++) {
+        struct lane *lane = engine->lanes[i];
+        if (lane->at == lane->count && lane->error == 0)
+            refill(engine, lane);
+        if (lane->at < lane->count
+            && (oldest == NULL || lane->packets[lane->at].ts_recv < oldest->packets[oldest->at].ts_recv))
+            oldest = lane;
+    }
+    return oldest;
+}
+
+static struct lane *lane_in_turn(struct engine *engine)
+{
+    for (unsigned i = 0; i <= engine->lanes_count && engine->lanes_count > 0; i++) {
+        struct lane *lane = engine->lanes[engine->turn];
+        if (lane->at < lane->count)
+            return lane;
+        if (i == engine->lanes_count)
+            break;
+        engine->turn = (engine->turn + 1) % engine->lanes_count;
+        lane = engine->lanes[engine->turn];
+        if (lane->error == 0)
+            refill(engine, lane);
+    }
+    return NULL;
+}
+
+static struct lane *next_lane(struct engine *engine)
+{
+    return engine->config.clock != NULL ? lane_in_turn(engine) : oldest_lane(engine);
+}
+
+/* ---- what a port without a kernel has to say ---- */
+
+static void listen(struct engine *engine, struct lane *lane, const struct packet *packet)
+{
+    if (answer_frame(lane->answer, packet->data, packet->caplen, utc_now(engine->config.clock)) != ANSWER_NONE)
+        lane->answer_due = 0;
+}
+
+/* Sends what is due of one lane. What the port does not take is lost and said again, as on any
+ * wire: reports are repeated, whoever asked asks again. */
+static void say(struct engine *engine, struct lane *lane, uint64_t now)
+{
+    uint8_t frame[ANSWER_FRAME];
+    for (int i = 0; i < ANSWER_QUEUE; i++) {
+        struct outgoing out = { .data = frame, .len = answer_next(lane->answer, now, frame, &lane->answer_due) };
+        if (out.len == 0)
+            return;
+        if (lane->source->send(lane->source, &out, 1) == 1)
+            engine->counters.value[COUNT_answers_sent]++;
+        else
+            engine->counters.value[COUNT_answers_lost]++;
+    }
+}
+
+static void speak(struct engine *engine)
+{
+    for (unsigned i = 0; i < engine->lanes_count; i++) {
+        struct lane *lane = engine->lanes[i];
+        if (lane->answer == NULL || lane->answer_due == UINT64_MAX)
+            continue;
+        uint64_t now = utc_now(engine->config.clock);
+        if (now >= lane->answer_due)
+            say(engine, lane, now);
+    }
+}
+
+void engine_farewell(struct engine *engine)
+{
+    for (unsigned i = 0; i < engine->lanes_count; i++)
+        if (engine->lanes[i]->answer != NULL)
+            say(engine, engine->lanes[i], utc_now(engine->config.clock));
+}
+
+/* ---- the record clock and its time-outs ---- */
 
 static void update_deadline(struct engine *engine)
 {
@@ -79,6 +353,8 @@ static void clock_to(struct engine *engine, uint64_t ts_recv)
     engine->ahead = ts_recv > now ? ts_recv : 0;
     engine->now = now;
 }
+
+/* ---- packets ---- */
 
 static void note_accepted(struct counters *counters, unsigned noted)
 {
@@ -165,6 +441,8 @@ static bool overdue(struct engine *engine)
         && due(engine, utc_now(engine->config.clock) - engine->config.idle_ns);
 }
 
+/* ---- a step ---- */
+
 /* At random, so that no rhythm of the input hides from it. */
 static void look_closely(struct engine *engine)
 {
@@ -237,31 +515,46 @@ static int finish(struct engine *engine)
 
 static uint64_t written(const struct engine *engine) { return engine->out != NULL ? ring_next(engine->out) : 0; }
 
+static void tell_links(struct engine *engine)
+{
+    for (unsigned i = 0; i < engine->lanes_count; i++) {
+        struct lane *lane = engine->lanes[i];
+        uint32_t link = atomic_load_explicit(&lane->link, memory_order_relaxed);
+        if (link == lane->link_told)
+            continue;
+        lane->link_told = link;
+        engine->counters.value[COUNT_link_changes]++;
+        struct event event = { .kind = EVENT_LINK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = UNDEF_PRICE,
+                               .order_id = i, .aux = link };
+        outlet_put(&engine->outlet, &event);
+    }
+}
+
 static void tell_engine(struct engine *engine)
 {
     engine->begun = true;
     if (engine->config.clock != NULL)
         engine->now = utc_now(engine->config.clock);
     struct event event = { .kind = EVENT_ENGINE, .flags = FLAG_LAST | FLAG_SUSPECT, .ts_recv = engine->now,
-                           .price = INT64_MAX, .order_id = engine->config.incarnation };
+                           .price = UNDEF_PRICE, .order_id = engine->config.incarnation };
     if (engine->config.incarnation != 0)
-        emit(&engine->voice, &event);
+        outlet_put(&engine->outlet, &event);
 }
 
 /* Says where the batch ends, if it wrote anything. */
 static void tell_batch(struct engine *engine, uint64_t before, int handled)
 {
-    struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = INT64_MAX,
+    struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = UNDEF_PRICE,
                            .order_id = handled > 0 ? (uint64_t)handled : 0 };
     if (engine->config.marks && written(engine) != before)
-        emit(&engine->voice, &event);
+        outlet_put(&engine->outlet, &event);
 }
 
 int engine_step(struct engine *engine)
 {
     if (engine->finished)
         return -ENODATA;
-    if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < engine->reserve)
+    if (engine->config.lockstep && engine->out != NULL && ring_room(engine->out) < engine_reserve(engine->windows))
         return -EAGAIN;
     bool stopped = atomic_load_explicit(&engine->stop, memory_order_relaxed);
     if (!engine->begun)
@@ -280,7 +573,7 @@ int engine_step(struct engine *engine)
         rc = deadline(engine);
     else if (engine->config.clock != NULL && written(engine) == before)
         return 0;       /* an idle poll */
-    engine_flush(engine);
+    flush(engine);
     tell_batch(engine, before, rc);
     for (unsigned i = 0; i < engine->feeds_count; i++)
         feed_sync(engine->feeds[i]);
@@ -319,4 +612,20 @@ int engine_run(struct engine *engine)
             return rc;
     }
     return 0;
+}
+
+void engine_stop(struct engine *engine) { atomic_store_explicit(&engine->stop, true, memory_order_relaxed); }
+
+int engine_source_error(const struct engine *engine, int source)
+{
+    return source >= 0 && (unsigned)source < engine->lanes_count ? engine->lanes[source]->error : -EINVAL;
+}
+
+uint64_t engine_now(const struct engine *engine) { return engine->now; }
+const struct counters *engine_counters(const struct engine *engine) { return &engine->counters; }
+const struct engine_times *engine_times(const struct engine *engine) { return engine->times; }
+
+struct feed *engine_feed(const struct engine *engine, unsigned index)
+{
+    return index < engine->feeds_count ? engine->feeds[index] : NULL;
 }

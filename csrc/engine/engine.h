@@ -8,7 +8,7 @@
 
 /* The loop: sources -> frames -> feeds, on one core. */
 
-enum { SOURCES_MAX = 8, ROUTES_MAX = 16, STALL_NS = 1000000 };
+enum { SOURCES_MAX = 8, ROUTES_MAX = 192, STALL_NS = 1000000 };
 
 /* Records per packet: a 64 KiB datagram of the shortest messages that change a book (ITCH
  * delete: 2 + 19 bytes) writes a delete and a quote each; breaks and session records besides. */
@@ -32,7 +32,7 @@ struct engine_config {
      * stalls of the loop are counted. */
     const struct utc *clock;
     uint64_t idle_ns;
-    uint32_t trust;             /* 1: a stamp far ahead moves the clock alone (a live clock's does) */
+    uint32_t trust;             /* 1: believe a jump over 10 s at once, without a second stamp (a live clock's) */
     uint32_t marks;             /* 1: an EVENT_MARK tells readers where each batch ends */
     uint64_t incarnation;       /* told in an EVENT_ENGINE before all else; 0: not told */
     struct engine_times *times; /* shared memory that outlives the engine; NULL: its own */
@@ -55,15 +55,15 @@ struct engine_times {
     struct hist stall;          /* live: each time the loop did not run for STALL_NS */
 };
 
+/* Records that one step may write at most, by the sum of the feeds' windows: EVENTS_PER_STEP, then its
+ * last packet and all that was held. A lockstep ring needs twice as many slots (see ring_room). */
+uint64_t engine_reserve(uint64_t windows);
+
 struct engine;
 int engine_create(const struct engine_config *config, struct ring *out, struct engine **engine);
 void engine_destroy(struct engine *engine);     /* and its feeds; not the sources, not the ring */
 int engine_add_source(struct engine *engine, struct source *source);    /* index, or -ENOSPC */
 int engine_add_feed(struct engine *engine, const struct feed_config *config, struct feed **feed);
-/* Records that one step may write at most: EVENTS_PER_STEP, then its last packet and all that
- * was held. A lockstep ring needs twice as many slots (see ring_room). */
-uint64_t engine_reserve(const struct engine *engine);
-
 /* One batch. > 0: packets handled, or 1 for a time-out. 0: nothing came. -EAGAIN: no room in the ring (lockstep).
  * -ENODATA: every source ended; what was open is declared and written. Other: a source broke,
  * said once all others ended; engine_source_error() tells which. Several sources are merged
@@ -73,7 +73,7 @@ int engine_step(struct engine *engine);
 int engine_run(struct engine *engine);
 /* Before it runs: the raw frames of all sources are kept there too, in the order they are handled. */
 void engine_keep(struct engine *engine, struct flight *flight);
-/* Before it runs: what this source must say by itself goes out through it. */
+/* Before it runs: ARP, ICMP and IGMP replies of this source are made by `answer`. */
 int engine_answer(struct engine *engine, int source, struct answer *answer);
 /* Once it ran: says what is still to be said (that groups were left). */
 void engine_farewell(struct engine *engine);

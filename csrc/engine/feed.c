@@ -2,7 +2,6 @@
 #include "arbiter/silence.h"
 #include "base/clock.h"
 #include "counter_id.h"
-#include "decode/emit.h"
 #include "session/succession.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -32,8 +31,8 @@ struct feed {
 static void emit_break(struct feed *feed, int kind, uint64_t sequence, uint64_t number, uint64_t ts_recv, int flags)
 {
     struct event event = { .kind = (uint8_t)kind, .flags = (uint16_t)(FLAG_LAST | flags), .sequence = sequence,
-                           .ts_recv = ts_recv, .price = INT64_MAX, .order_id = number };
-    emit(&feed->decoder, &event);
+                           .ts_recv = ts_recv, .price = UNDEF_PRICE, .order_id = number };
+    outlet_put(&feed->decoder.out, &event);
     feed->breaks++;
 }
 
@@ -83,14 +82,13 @@ static void on_gap(void *context, uint64_t sequence, uint64_t count, uint64_t ts
     emit_break(feed, EVENT_GAP, sequence, count, ts_recv, FLAG_SUSPECT);
 }
 
-static int feed_init(struct feed *feed, const struct feed_config *config, struct ring *out)
+static int feed_init(struct feed *feed, const struct feed_config *config, uint32_t index, struct ring *out)
 {
     feed->protocol = protocol_find(config->protocol);
     if (feed->protocol == NULL)
         return -EPROTONOSUPPORT;
     feed->config = *config;
-    feed->decoder.counters = &feed->counters;
-    feed->decoder.out = out;
+    feed->decoder.out = (struct outlet){ .ring = out, .counters = &feed->counters, .feed = index };
     feed->decoder.midnight_ns = config->midnight_ns;
     int rc = books_create(&config->books, &feed->decoder.books);
     if (rc == 0)
@@ -107,9 +105,8 @@ int feed_create(const struct feed_config *config, uint32_t index, struct ring *o
     struct feed *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
-    made->decoder.feed = index;
     made->midnight_next = config->midnight_ns;
-    int rc = feed_init(made, config, out);
+    int rc = feed_init(made, config, index, out);
     if (rc < 0)
         feed_destroy(made);
     else
@@ -122,7 +119,7 @@ void feed_destroy(struct feed *feed)
     if (feed == NULL)
         return;
     arbiter_destroy(feed->arbiter);
-    if (feed->decoder.own != NULL)
+    if (feed->decoder.state != NULL)
         feed->protocol->close(&feed->decoder);
     books_destroy(feed->decoder.books);
     free(feed);
@@ -202,6 +199,8 @@ static int session_of(struct feed *feed, unsigned line, const struct span *span,
         .line = line, .ended = feed->end_at != 0,
         .seen = span->sequence == 1 && span->send_time != 0 && arbiter_seen(feed->arbiter, span),
     };
+    if (line == LINE_RECOVERY)      /* asked for by session: no other can be meant */
+        return succession_follows(&feed->succession, span) ? 0 : COUNT_drop_session_other;
     switch (succession_judge(&feed->succession, span, &standing)) {
     case SESSION_BEGINS:
         begin_session(feed, span, ts_recv);
@@ -238,9 +237,9 @@ static void tell_silence(struct feed *feed, unsigned changed, int state, uint64_
         if (!(changed & 1u << i))
             continue;
         struct event event = { .kind = i < LINES_MAX ? EVENT_LINE : EVENT_FEED, .flags = FLAG_LAST, .ts_recv = ts_recv,
-                               .sequence = arbiter_expected(feed->arbiter), .price = INT64_MAX,
+                               .sequence = arbiter_expected(feed->arbiter), .price = UNDEF_PRICE,
                                .order_id = i < LINES_MAX ? i : 0, .aux = (uint32_t)state };
-        emit(&feed->decoder, &event);
+        outlet_put(&feed->decoder.out, &event);
         feed->breaks++;
         if (state == LINE_STALE)
             feed->counters.value[i < LINES_MAX ? COUNT_line_stale : COUNT_feed_stale]++;
@@ -284,7 +283,7 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
     if (reason != 0)
         return reason;
     reason = arbiter_span(feed->arbiter, line, &span, ts_recv, now);
-    if (reason == 0)
+    if (reason == 0 && line != LINE_RECOVERY)
         note_heard(feed, line, now);
     if (reason == 0 && (span.count == 0 || feed->end_at != 0)) {
         note_kind(feed, &span);
@@ -355,7 +354,7 @@ uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages)
     return ticks;
 }
 
-void feed_sample(struct feed *feed, struct sample *sample) { feed->decoder.sample = sample; }
+void feed_sample(struct feed *feed, struct sample *sample) { feed->decoder.out.sample = sample; }
 void feed_tap(struct feed *feed, struct tap *tap) { feed->tap = tap; }
 const struct feed_config *feed_config(const struct feed *feed) { return &feed->config; }
 struct books *feed_books(struct feed *feed) { return feed->decoder.books; }

@@ -5,12 +5,12 @@
 
 /* One feed: the lines, session, arbiter, decoder and books of one sequence of messages. */
 
-enum { FEEDS_MAX = 8, SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
+enum { SESSIONS_KEPT = 64, SOURCES_ALLOWED = 4 };
 enum { EVENTS_PER_MESSAGE = 3 };    /* at most: a replace that moves the best prices */
 
 struct feed_config {
     char protocol[16];
-    struct address lines[LINES_MAX];
+    struct address lines[LINES_ALL];     /* where each is sent to; of the recovery line: or unused */
     struct address allowed[SOURCES_ALLOWED];    /* none: any sender */
     struct arbiter_config arbiter;
     struct books_config books;

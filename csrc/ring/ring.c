@@ -41,6 +41,7 @@
  * overwritten before it is released. The horizon may shrink at the end of a look, to the gate;
  * that is never below what was written, so a reader that sees it is as safe. */
 
+#include "base/min.h"
 #include "ring/impl.h"
 #include <errno.h>
 #include <stddef.h>
@@ -82,8 +83,6 @@ typedef uint64_t __attribute__((may_alias)) word;
 #define PAYLOAD_WORDS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define STORE_WORD(i) __atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED); RING_PAUSE
 #define LOAD_WORD(i) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED); RING_PAUSE
-
-static uint64_t min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static struct event *slot_of(const struct ring *ring, uint64_t at)
 {

@@ -1,5 +1,4 @@
 #include "counter_id.h"
-#include "session/framings.h"
 #include "session/message.h"
 #include "wire/moldudp64.h"
 #include "wire/read.h"

@@ -1,5 +1,4 @@
 #include "session/session.h"
-#include "session/framings.h"
 #include <stddef.h>
 
 /* In the order in which a stream of which nothing is known is tried: the surest signs first. */

@@ -54,5 +54,7 @@ struct framing {            /* a row of session.c */
     int (*guess)(const struct datagram *datagram, uint32_t *variant, struct span *span);
 };
 
+extern const struct framing moldudp64_framing, iextp_framing;
+
 int framing_count(void);
 const struct framing *framing_at(int index);    /* NULL when out of range */

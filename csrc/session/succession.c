@@ -91,12 +91,17 @@ static enum verdict other(struct succession *succession, const struct span *span
     return begin(succession, span);
 }
 
+bool succession_follows(const struct succession *succession, const struct span *span)
+{
+    return succession->any && memcmp(span->session, succession->current, SESSION_ID) == 0;
+}
+
 enum verdict succession_judge(struct succession *succession, const struct span *span, const struct standing *standing)
 {
     enum verdict verdict;
     if (!succession->any)
         verdict = begin(succession, span);
-    else if (memcmp(span->session, succession->current, SESSION_ID) == 0)
+    else if (succession_follows(succession, span))
         verdict = same(succession, span, standing);
     else
         verdict = other(succession, span, standing);

@@ -39,4 +39,6 @@ struct succession {
     struct { bool active; char session[SESSION_ID]; unsigned line; uint64_t since_us; } candidate;
 };
 
+/* Is it a span of the session that is followed? */
+bool succession_follows(const struct succession *succession, const struct span *span);
 enum verdict succession_judge(struct succession *succession, const struct span *span, const struct standing *standing);

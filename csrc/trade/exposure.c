@@ -17,13 +17,14 @@
  * Bounds: price < 2^63 and size < 2^32, so one order is < 2^95 and ORDERS_MAX of them < 2^125.
  * Cost is capped at COST_MAX, so that cost x size and the sum over 2^24 instruments fit too. */
 #include "trade/exposure.h"
+#include "trade/price.h"
 #include <errno.h>
 #include <stdlib.h>
 
 enum { ORDERS_MAX = 1 << 30 };
 #define COST_MAX ((value_t)1 << 94)
 
-_Static_assert(sizeof(struct own_order) == 40, "no padding but its own");
+_Static_assert(sizeof(struct sent_order) == 40, "padding is spelled out");
 _Static_assert(sizeof(struct holding) == 32, "two to a line");
 
 int exposure_create(struct exposure *exposure, uint32_t instruments, uint32_t orders_max)
@@ -49,7 +50,7 @@ void exposure_destroy(struct exposure *exposure)
     id_map_destroy(&exposure->ids);
 }
 
-const struct own_order *exposure_find(const struct exposure *exposure, uint64_t id)
+const struct sent_order *exposure_find(const struct exposure *exposure, uint64_t id)
 {
     uint32_t row = id_map_find(&exposure->ids, id);
     return row == (uint32_t)NO_ROW ? NULL : &exposure->orders[row];
@@ -75,7 +76,7 @@ static uint32_t take_row(struct exposure *exposure)
 void exposure_enter(struct exposure *exposure, const struct event *order)
 {
     uint32_t row = take_row(exposure);
-    exposure->orders[row] = (struct own_order){
+    exposure->orders[row] = (struct sent_order){
         .id = order->order_id, .price = order->price, .instrument = order->instrument_id,
         .left = order->size, .side = order->side,
     };
@@ -86,14 +87,14 @@ void exposure_enter(struct exposure *exposure, const struct event *order)
 }
 
 /* Takes `size` shares, at most what is left, out of the working ones. */
-static void unwork(struct exposure *exposure, struct own_order *order, uint32_t size)
+static void unwork(struct exposure *exposure, struct sent_order *order, uint32_t size)
 {
     exposure->holdings[order->instrument].working[order->side == SIDE_ASK] -= size;
     exposure->gross -= (value_t)order->price * size;
     order->left -= size;
 }
 
-static void finish(struct exposure *exposure, struct own_order *order)
+static void finish(struct exposure *exposure, struct sent_order *order)
 {
     if (order->finished)
         return;
@@ -129,7 +130,7 @@ static value_t cost_after(value_t cost, uint64_t held, uint32_t size, int64_t pr
     return cost < COST_MAX ? cost : COST_MAX;
 }
 
-static void move_position(struct exposure *exposure, const struct own_order *order, uint32_t size, int64_t price)
+static void move_position(struct exposure *exposure, const struct sent_order *order, uint32_t size, int64_t price)
 {
     struct holding *holding = &exposure->holdings[order->instrument];
     int64_t *position = &exposure->positions[order->instrument];
@@ -142,14 +143,13 @@ static void move_position(struct exposure *exposure, const struct own_order *ord
     *position = add_saturating(*position, change);
 }
 
-static void fill(struct exposure *exposure, struct own_order *order, const struct event *report,
+static void fill(struct exposure *exposure, struct sent_order *order, const struct event *report,
                  struct risk_stats *stats)
 {
-    int priced = report->price > 0 && report->price != INT64_MAX;
     uint32_t open = order->left < report->size ? order->left : report->size;
     stats->reports_beyond += report->size > open;
     unwork(exposure, order, open);
-    move_position(exposure, order, report->size, priced ? report->price : order->price);
+    move_position(exposure, order, report->size, priced(report->price) ? report->price : order->price);
     if (order->left == 0)
         finish(exposure, order);
 }
@@ -174,7 +174,7 @@ void exposure_report(struct exposure *exposure, const struct event *report, stru
         stats->reports_unknown++;
         return;
     }
-    struct own_order *order = &exposure->orders[row];
+    struct sent_order *order = &exposure->orders[row];
     if (report->sequence && report->sequence <= order->sequence) {
         stats->reports_duplicate++;
         return;

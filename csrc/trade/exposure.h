@@ -1,13 +1,14 @@
 #pragma once
 #include "base/id_map.h"
-#include "trade/risk.h"
+#include "event.h"
+#include "trade/reject.h"
 
 /* What we are exposed to: our orders, working shares, positions and their value.
  * Theory in exposure.c. Values are 1e-9 currency in 128 bits: see the bounds there. */
 
 typedef __int128 value_t;
 
-struct own_order {
+struct sent_order {
     uint64_t id;
     uint64_t sequence;      /* of the last report that was applied */
     int64_t price;
@@ -25,7 +26,7 @@ struct holding {            /* one instrument */
 };
 
 struct exposure {
-    struct own_order *orders;
+    struct sent_order *orders;
     struct id_map ids;
     struct holding *holdings;
     int64_t *positions;
@@ -39,7 +40,7 @@ struct exposure {
 
 int exposure_create(struct exposure *exposure, uint32_t instruments, uint32_t orders_max);
 void exposure_destroy(struct exposure *exposure);
-const struct own_order *exposure_find(const struct exposure *exposure, uint64_t id);
+const struct sent_order *exposure_find(const struct exposure *exposure, uint64_t id);
 int exposure_has_room(const struct exposure *exposure);
 /* The order was approved; its id is absent, there is room, its fields passed the checks. */
 void exposure_enter(struct exposure *exposure, const struct event *order);

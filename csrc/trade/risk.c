@@ -11,12 +11,15 @@
  * RATE_ORDERS_MAX. A record clock that goes back never makes room: times are kept monotonic.
  *
  * Cancels only shrink exposure, so they pass whenever their order is working. */
+#include "trade/risk.h"
+#include "book/state.h"
 #include "trade/exposure.h"
+#include "trade/price.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEEDS_MAX = 256, RATE_ORDERS_MAX = 1 << 17 };
+enum { RATE_ORDERS_MAX = 1 << 17 };
 
 struct feed_books {
     const struct book *books;   /* NULL until risk_books() */
@@ -45,7 +48,6 @@ struct candidate {              /* an order on its way through the checks */
 };
 
 static int beyond(value_t amount, int64_t limit) { return limit != INT64_MAX && amount > limit; }
-static int priced(int64_t price) { return price > 0 && price != INT64_MAX; }
 
 /* Relaxed: one flag that anyone may set, ordered with nothing. */
 static int kill_switch(struct candidate *c)
@@ -68,12 +70,12 @@ static int instrument_unknown(struct candidate *c)
 
 static int instrument_halted(struct candidate *c)
 {
-    return c->book && (c->book->state & (BOOK_HALTED | BOOK_STOPPED));
+    return c->book && book_halted(c->book);
 }
 
-static int book_suspect(struct candidate *c)
+static int book_wrong(struct candidate *c)
 {
-    return c->book && ((c->book->state & BOOK_BROKEN) || (c->gaps && c->book->epoch != *c->gaps));
+    return c->book && book_suspect(c->book, c->gaps ? *c->gaps : c->book->epoch);
 }
 
 static int side_bad(struct candidate *c) { return c->order->side != SIDE_BID && c->order->side != SIDE_ASK; }
@@ -148,7 +150,7 @@ static int never(struct candidate *c) { (void)c; return 0; }
     X(KILL_SWITCH, kill_switch, "the account's kill switch is set: only cancels pass") \
     X(INSTRUMENT_UNKNOWN, instrument_unknown, "instrument outside the table, or no limits set for it") \
     X(INSTRUMENT_HALTED, instrument_halted, "the instrument is not trading") \
-    X(BOOK_SUSPECT, book_suspect, "the instrument's book may be wrong: an unrecovered gap or a broken book") \
+    X(BOOK_SUSPECT, book_wrong, "the instrument's book may be wrong: an unrecovered gap or a broken book") \
     X(SIDE, side_bad, "side is neither bid nor ask") \
     X(SIZE_ZERO, size_zero, "size is 0") \
     X(SIZE_MAX, size_max, "size above order_size_max") \
@@ -229,7 +231,7 @@ void risk_books(struct risk *risk, uint32_t feed, const struct book *books, cons
         risk->feeds[feed] = (struct feed_books){ books, gaps };
 }
 
-static int check_cancel(struct risk *risk, const struct own_order *order)
+static int check_cancel(struct risk *risk, const struct sent_order *order)
 {
     if (!order || order->finished)
         return REJECT_UNKNOWN_ORDER;
@@ -283,9 +285,9 @@ static void approve(const struct risk *risk, struct event *out, const struct eve
 {
     *out = *order;
     if (order->kind == EVENT_ORDER_CANCEL) {
-        const struct own_order *own = exposure_find(&risk->exposure, order->order_id);
-        out->instrument_id = own->instrument;
-        out->side = own->side;
+        const struct sent_order *sent = exposure_find(&risk->exposure, order->order_id);
+        out->instrument_id = sent->instrument;
+        out->side = sent->side;
     }
 }
 

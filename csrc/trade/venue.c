@@ -23,12 +23,13 @@
  * feed: they are day orders. A report that finds no room in the ring is lost there and
  * counted, and its sequence number is missing; risk then keeps the exposure. */
 #include "trade/venue.h"
+#include "book/state.h"
+#include "trade/price.h"
+#include "trade/reject.h"
 #include "trade/resting.h"
-#include "trade/risk.h"
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FEEDS_MAX = 256 };
 
 struct market_side {
     int64_t price;          /* best displayed level when it was last looked at */
@@ -101,7 +102,6 @@ static struct market *market_of(const struct venue *venue, uint32_t instrument)
     return feed < FEEDS_MAX && venue->markets[feed] ? &venue->markets[feed][instrument & 0xffff] : NULL;
 }
 
-static int priced(int64_t price) { return price > 0 && price != INT64_MAX; }
 static int index_of(int side) { return side == SIDE_ASK; }
 
 /* Reports. */
@@ -290,8 +290,7 @@ static int takeable(const struct venue *venue, uint32_t feed, uint32_t instrumen
     if (!books)
         return 0;
     const struct book *book = &books_all(books)[instrument];
-    return !(book->state & (BOOK_HALTED | BOOK_STOPPED | BOOK_BROKEN)) &&
-           !(venue->gaps[feed] && book->epoch != *venue->gaps[feed]);
+    return !book_halted(book) && !book_suspect(book, venue->gaps[feed] ? *venue->gaps[feed] : book->epoch);
 }
 
 static void take(struct venue *venue, struct resting *order, struct moment at)

@@ -41,7 +41,7 @@ def decode(market: Market) -> Iterator[Case]:
         counters = ffi.new("struct counters *")
         decoder = ffi.new(
             "struct decoder *",
-            {"counters": counters, "books": books.pointer, "out": ring.pointer},
+            {"out": {"ring": ring.pointer, "counters": counters}, "books": books.pointer},
         )
         check(protocol.open(decoder), "decoder")
         stack.callback(protocol.close, decoder)

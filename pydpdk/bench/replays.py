@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Market, delivered
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import Events
-from pydpdk.engine.engine import Engine
-from pydpdk.lockstep.lockstep import Lockstep
-from pydpdk.source.source import open_source
+from pydpdk.lockstep.replay import Replay
 from pydpdk.stage.orders import Orders
 from pydpdk.stage.stage import Stage
-from pydpdk.trade.desk import Trading
-from pydpdk.trade.risk import Risk
 
 BATCH_US = 100  # as `pydpdk replay` has it
 SIZE = 100
@@ -38,10 +33,6 @@ def replay(market: Market) -> Iterator[Case]:
     """A replay in lockstep, lines A and B: engine and ring, then strategy, risk and venue too."""
     facts: dict[str, Any] = {"batch_us": BATCH_US}
 
-    def made(path: Path) -> Engine:
-        feeds = [market.feed(LINES)]
-        return Engine([open_source(f"pcap:{path}")], feeds, batch_us=BATCH_US)
-
     def engine_alone() -> float:
         with market.engine(market.both, LINES, batch_us=BATCH_US) as engine:
 
@@ -53,21 +44,21 @@ def replay(market: Market) -> Iterator[Case]:
             return timed(run)
 
     def whole(trades: bool) -> float:
-        with made(market.both) as engine, Risk() as risk:
-            trading = Trading(_Joins(), risk) if trades else None
-            with Lockstep(engine, trading) as lockstep:
+        strategy, feed = _Joins() if trades else None, market.feed(LINES)
+        with Replay(market.both, feed, strategy, batch_us=BATCH_US) as pipeline:
 
-                def run() -> int:
-                    lockstep.run()
-                    return delivered(engine.feeds[0])
+            def run() -> int:
+                pipeline.run()
+                return delivered(pipeline.engine.feeds[0])
 
-                figure = timed(run)
-                if trades:
-                    result = lockstep.result()
-                    facts.update(
-                        messages=delivered(engine.feeds[0]), orders=result["orders"]["sent"],
-                        batches=result["latency_ns"]["stage"]["count"],
-                    )  # fmt: skip
+            figure = timed(run)
+            if trades:
+                accounts = pipeline.accounts()
+                facts.update(
+                    messages=delivered(pipeline.engine.feeds[0]),
+                    orders=accounts["orders"]["sent"],
+                    batches=accounts["latency_ns"]["stage"]["count"],
+                )
         return figure
 
     series = [

@@ -10,13 +10,11 @@ import click
 import numpy as np
 
 from pydpdk.cli.common import (
-    broken_sources,
     console,
     data_problems,
     emit_json,
     json_option,
     look_at,
-    open_sources,
     progress,
     table,
 )
@@ -24,6 +22,8 @@ from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import VENUE_TZ, Feed
 from pydpdk.engine.survey import resolve
 from pydpdk.errors import UsageError
+from pydpdk.lockstep.account import broken_sources
+from pydpdk.source.source import open_source
 
 MOMENT = re.compile(
     r"((\d{4}-\d\d-\d\d)[T ])?(?P<clock>\d\d:\d\d(:\d\d)?)(\.(?P<fraction>\d{1,9}))?"
@@ -88,7 +88,7 @@ def command(
     frames = found.counters["frames_received"]
     with (
         Engine(
-            open_sources([f"pcap:{file}"]), [feed], ring=False, until_ns=until, packets_max=1 << 16
+            [open_source(f"pcap:{file}")], [feed], ring=False, until_ns=until, packets_max=1 << 16
         ) as engine,
         progress("book", frames, "frames") as tick,
     ):

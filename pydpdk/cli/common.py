@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,12 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pydpdk.engine.engine import END, Engine
 from pydpdk.engine.feed import Feed
-from pydpdk.engine.survey import Survey, check_lines, joined, resolve, survey
+from pydpdk.engine.survey import Survey, find_feeds, survey
 from pydpdk.errors import DataError, UsageError
-from pydpdk.source.kinds import KINDS
-from pydpdk.source.source import Source, open_source
+from pydpdk.source.source import capture_path, open_source
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 feed_option = click.option(
@@ -104,14 +100,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def capture_path(spec: str) -> str | None:
-    """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
-    prefix, colon, rest = spec.partition(":")
-    if colon and any(kind.file and kind.prefix == prefix for kind in KINDS):
-        return rest
-    return spec if not colon or Path(spec).exists() else None
-
-
 def look_at(spec: str) -> Survey:
     """Survey the capture behind a source string, with progress."""
     path = capture_path(spec)
@@ -122,48 +110,10 @@ def look_at(spec: str) -> Survey:
 
 
 def resolve_feeds(texts: Sequence[str], specs: Sequence[str], **options: Any) -> list[Feed]:
-    """Feeds by their texts; what they leave open is found in the captures."""
+    """Feeds by their texts; what they leave open is found in the captures, with progress."""
     feeds = [Feed.parse(text, **options) for text in texts]
-    surveys = [look_at(spec) for spec in specs if capture_path(spec) is not None]
-    if not surveys:
-        return feeds
-    found = joined(surveys)
-    if len(surveys) == len(specs):
-        for feed in feeds:
-            check_lines(feed, found)
-    return [resolve(feed, found) for feed in feeds]
-
-
-def open_sources(specs: Sequence[str]) -> list[Source]:
-    """Open every source string; those opened are closed when a later one fails."""
-    opened: list[Source] = []
-    try:
-        for spec in specs:
-            opened.append(open_source(spec))
-    except BaseException:
-        for source in opened:
-            source.close()
-        raise
-    return opened
-
-
-def broken_sources(engine: Engine) -> list[str]:
-    """What broke, a line for each source that did not end clean."""
-    lines = []
-    for i, source in enumerate(engine.sources):
-        if (code := engine.source_error(i)) not in (0, END):
-            lines.append(f"{source.spec}: {_problem(source) or os.strerror(-code)}")
-    return lines
-
-
-def _problem(source: Source) -> str:
-    """A port cannot tell where its file broke: our own reader finds the place."""
-    path = capture_path(source.spec)
-    if source.problem() or path is None:
-        return source.problem()
-    with open_source(f"pcap:{path}") as reader:
-        survey(reader)
-        return reader.problem()
+    with progress("survey", None, "frames") as tick:
+        return find_feeds(feeds, specs, tick)
 
 
 def data_problems(lines: Sequence[str]) -> None:

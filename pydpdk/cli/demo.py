@@ -8,20 +8,13 @@ from typing import Any
 
 import click
 
-from pydpdk.cli.common import (
-    capture_path,
-    console,
-    emit_json,
-    json_option,
-    open_sources,
-    progress,
-    resolve_feeds,
-)
+from pydpdk.cli.common import console, emit_json, json_option, progress, resolve_feeds
 from pydpdk.cli.replay import finish, run
 from pydpdk.cli.report import show
 from pydpdk.core.layout import UNDEF_PRICE
-from pydpdk.engine.engine import Engine
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source import eal
+from pydpdk.source.source import capture_path
 from pydpdk.stage.stage import Orders, Stage
 from pydpdk.synth.gen import generate
 
@@ -94,8 +87,8 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
     spec = f"{source}:{path}"
     feeds = resolve_feeds(["itch50"], [spec])
     frames = sum(line.sent for line in truth.lines.values())
-    with Engine(open_sources([spec]), feeds) as engine:
-        result, problems = run(engine, Imbalance(), None, 0.0, total=frames)
+    with Replay(spec, feeds, Imbalance()) as replay:
+        result = run(replay, total=frames)
     ended = time.monotonic()
     result |= {
         "source": spec,
@@ -112,4 +105,4 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
             f"{made - began:.1f} s, replayed in {ended - made:.1f} s ({driver})"
         )
         show(result)
-    finish(result, problems)
+    finish(result)

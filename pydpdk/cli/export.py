@@ -7,17 +7,16 @@ from pathlib import Path
 import click
 
 from pydpdk.cli.common import (
-    broken_sources,
     checksum_option,
     data_problems,
     emit_json,
     json_option,
-    open_sources,
     progress,
     resolve_feeds,
 )
-from pydpdk.engine.engine import Engine
 from pydpdk.lockstep import export
+from pydpdk.lockstep.account import broken_sources
+from pydpdk.lockstep.replay import Replay
 
 
 @click.command("export")
@@ -62,11 +61,11 @@ def command(
     export.check_output(Path(output))
     feeds = resolve_feeds([feed_text], [file])
     with (
-        Engine(open_sources([file]), feeds, checksum=checksum) as engine,
+        Replay(file, feeds, checksum=checksum, keep_events=what == "events") as replay,
         progress("export", None, "frames") as tick,
     ):
-        files = export.export(engine, what, Path(output), depth=depth, progress=tick)
-        problems = broken_sources(engine)
+        files = export.export(replay, what, Path(output), depth=depth, progress=tick)
+        problems = broken_sources(replay.engine)
     if as_json:
         emit_json({"files": {str(path): rows for path, rows in files.items()}})
     else:

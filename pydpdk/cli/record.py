@@ -12,11 +12,11 @@ from pydpdk.cli.common import (
     emit_json,
     interruptible,
     json_option,
-    open_sources,
     progress,
     table,
 )
 from pydpdk.errors import DataError, Exit, PydpdkError
+from pydpdk.source.source import open_sources
 from pydpdk.tape.record import Limits, Recorder
 
 MB = 1_000_000

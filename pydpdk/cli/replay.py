@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from pydpdk._core import lib
 from pydpdk.cli.common import (
-    broken_sources,
     checksum_option,
     emit_json,
     feed_option,
     interruptible,
     json_option,
-    open_sources,
     progress,
     resolve_feeds,
 )
 from pydpdk.cli.report import show
 from pydpdk.cli.times import write as write_times
-from pydpdk.engine.engine import Engine
 from pydpdk.errors import Exit, UsageError
-from pydpdk.lockstep.lockstep import Lockstep
-from pydpdk.stage.stage import Stage, load_strategy
-from pydpdk.trade.desk import Trading
-from pydpdk.trade.limits import RiskConfig, load_config
-from pydpdk.trade.risk import Risk
+from pydpdk.lockstep.replay import Replay
+from pydpdk.stage.stage import load_strategy
+from pydpdk.trade.limits import load_config
 
 MICROSECONDS_MAX = 10**12
 
@@ -125,49 +119,32 @@ def command(
     stage = load_strategy(strategy, params) if strategy else None
     config = load_config(risk_file) if risk_file else None
     feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us, orders_max=orders_max)
-    with Engine(
-        open_sources(files), feeds, checksum=checksum, burst=burst, batch_us=batch_us
-    ) as engine:
-        result, problems = run(engine, stage, config, speed, hlog=hlog)
+    with Replay(
+        files, feeds, stage, limits=config, speed=speed, checksum=checksum, burst=burst,
+        batch_us=batch_us,
+    ) as replay:  # fmt: skip
+        result = run(replay)
+        if hlog:
+            write_times(hlog, replay.times())
     if as_json:
         emit_json(result)
     else:
         show(result)
-    finish(result, problems)
+    finish(result)
 
 
-def run(
-    engine: Engine,
-    stage: Stage | None,
-    config: RiskConfig | None,
-    speed: float,
-    total: int | None = None,
-    hlog: str | None = None,
-) -> tuple[dict[str, Any], list[str]]:
-    """Replay until the end or an interrupt; the result, and what broke."""
-    risk = Risk(config, feeds=len(engine.feeds)) if stage else None
-    trading = Trading(stage, risk) if stage and risk else None
-    with (
-        Lockstep(engine, trading, speed=speed) as lockstep,
-        interruptible() as asked,
-        progress("replay", total, "frames") as tick,
-    ):
-        lockstep.run(lambda frames, now: tick(frames), stop=asked)
-        result = lockstep.result()
-        if hlog:
-            write_times(hlog, lockstep.times())
-        result["interrupted"] = asked()
-    if risk:
-        risk.close()
-    result["problems"] = broken_sources(engine)
-    return result, result["problems"]
+def run(replay: Replay, total: int | None = None) -> dict[str, Any]:
+    """Until the end or an interrupt, with progress; the accounts."""
+    with interruptible() as asked, progress("replay", total, "frames") as tick:
+        replay.run(lambda frames, now: tick(frames), stop=asked)
+        return replay.accounts()
 
 
-def finish(result: dict[str, Any], problems: Sequence[str]) -> None:
+def finish(result: dict[str, Any]) -> None:
     """Exit code of a replay: broken data 4, interrupted 130, an account that does not close 1."""
-    for problem in problems:
+    for problem in result["problems"]:
         print(f"pydpdk: {problem}", file=sys.stderr)
-    if problems:
+    if result["problems"]:
         sys.exit(Exit.DATA)
     if result["interrupted"]:
         sys.exit(Exit.INTERRUPTED)

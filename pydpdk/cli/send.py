@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from pydpdk.cli.common import capture_path, console, emit_json, interruptible, json_option, progress
+from pydpdk.cli.common import console, emit_json, interruptible, json_option, progress
 from pydpdk.errors import Exit, PydpdkError, UsageError
-from pydpdk.source.source import open_source
+from pydpdk.source.source import capture_path, open_source
 from pydpdk.tape.send import Rate, Sender, sendable
 
 LOOK_S = 0.1

@@ -13,15 +13,19 @@ from pydpdk._core import ffi, lib
 from pydpdk.core.layout import dtype
 
 Events = npt.NDArray[Any]
+"""A one-dimensional array of records, dtype EVENT."""
 EVENT = dtype("event")
+"""The record as a numpy dtype: the fields of Event and of Quote, which overlap, and ``stamp``."""
 KINDS: dict[str, int] = {
     name.removeprefix("EVENT_"): value
     for value, name in sorted(ffi.typeof("enum event_kind").elements.items())
     if value
 }
-"""QUOTE, FILL, ... -> value of enum event_kind."""
+"""The ``kind`` of a record by its name: KINDS["QUOTE"]."""
 BID: int = lib.SIDE_BID
+"""The ``side`` that buys."""
 ASK: int = lib.SIDE_ASK
+"""The ``side`` that sells."""
 
 
 NO_EVENTS: Events = np.zeros(0, EVENT)
@@ -34,7 +38,14 @@ def join(arrays: Iterable[Events]) -> Events:
 
 
 class Event(NamedTuple):
-    """A record of any kind but QUOTE; fields and units as in csrc/event.h. Valid for good."""
+    """A record of any kind but QUOTE, in a copy that stays.
+
+    ``ts_recv``: when it was received, ns since the Unix epoch; ``ts_event``: when it happened, by
+    the venue. ``sequence``: the venue's number of its message. ``instrument_id``: the feed's
+    number times 65,536 and the instrument's within it. ``price`` in 1e-9 of the currency,
+    UNDEF_PRICE when there is none; ``size`` in shares. What ``flags`` and ``aux`` mean for each
+    kind stands in csrc/event.h.
+    """
 
     ts_recv: int
     ts_event: int
@@ -50,7 +61,10 @@ class Event(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """A QUOTE record: the best prices (1e-9, UNDEF_PRICE for an empty side) after a change."""
+    """A QUOTE record: the best prices (1e-9, UNDEF_PRICE for an empty side) after a change.
+
+    The other fields are those of an Event.
+    """
 
     ts_recv: int
     ts_event: int

@@ -29,9 +29,9 @@ HIGHEST = np.array([lib.hist_highest(i) for i in range(lib.HIST_BUCKETS)], np.ui
 
 
 class Hist:
-    """A ``struct hist``: ns, from 0 to 2**40 - 1; longer ones are counted as that.
+    """A histogram of times in ns, from 0 to 2**40 - 1; longer ones are counted as that.
 
-    ``pointer`` is the core's; ``of``: that of another owner, who keeps it alive.
+    ``pointer`` is the core's ``struct hist``; ``of``: that of another owner, who keeps it alive.
     """
 
     def __init__(self, of: Any = None) -> None:
@@ -45,17 +45,17 @@ class Hist:
         return made
 
     def add(self, value: int, times: int = 1) -> None:
-        """``times`` samples of ``value`` ns."""
+        """Count ``times`` samples of ``value`` ns."""
         lib.hist_add(self.pointer, value, times)
 
     def record(self, values: Iterable[int] | np.ndarray[Any, Any]) -> None:
-        """A sample of each."""
+        """Count a sample of each value in ns."""
         signed = np.asarray(values if isinstance(values, np.ndarray) else list(values))
         whole = np.ascontiguousarray(np.maximum(signed, 0), np.uint64)
         lib.hist_add_all(self.pointer, ffi.from_buffer("uint64_t[]", whole), len(whole))
 
     def merge(self, other: Hist) -> None:
-        """All samples of another."""
+        """Count all samples of another histogram."""
         lib.hist_merge(self.pointer, other.pointer)
 
     def copy(self) -> Hist:
@@ -66,7 +66,7 @@ class Hist:
         return made
 
     def since(self, before: Hist) -> Hist:
-        """What came after an earlier :meth:`copy`; its min and max are those of their steps."""
+        """What came after an earlier copy(); its min and max are those of their steps."""
         made = Hist()
         made.counts[:] = self.counts - before.counts
         made._complete()
@@ -83,23 +83,27 @@ class Hist:
 
     @property
     def counts(self) -> Counts:
-        """A view of the buckets, which keeps them alive; :data:`HIGHEST` has the value of each."""
+        """A view of the buckets, which keeps them alive; HIGHEST has the value of each."""
         return np.frombuffer(ffi.buffer(self.pointer), np.uint64)[-lib.HIST_BUCKETS :]
 
     @property
     def count(self) -> int:
+        """How many samples."""
         return int(self.pointer.count)
 
     @property
     def sum(self) -> int:
+        """Of all samples, ns."""
         return int(self.pointer.sum)
 
     @property
     def max(self) -> int:
+        """The longest sample, ns."""
         return int(self.pointer.max)
 
     @property
     def min(self) -> int:
+        """The shortest sample, ns."""
         return int(self.pointer.min)
 
     def percentile(self, percent: float) -> int:
@@ -120,7 +124,7 @@ class Hist:
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """From :meth:`encode`; sum, min and max are those of the steps.
+        """From encode(); sum, min and max are those of the steps.
 
         DataError for anything else, a histogram of another range or precision included.
         """

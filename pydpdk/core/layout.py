@@ -17,6 +17,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.errors import UsageError
 
 UNDEF_PRICE = 2**63 - 1
+"""The price where there is none, such as the best of an empty side."""
 
 SCALARS: dict[str, Any] = {
     "be16": ">u2",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Thread
 from types import TracebackType
 from typing import Any
 
@@ -14,12 +17,10 @@ from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Ring
 from pydpdk.core.utc import Utc
 from pydpdk.engine.feed import Endpoint, Feed
-from pydpdk.engine.feedview import FeedView
+from pydpdk.engine.feedview import RUNS, FeedView
 from pydpdk.engine.flight import Flight
-from pydpdk.engine.running import AGAIN as AGAIN
-from pydpdk.engine.running import END as END
-from pydpdk.engine.running import Running
-from pydpdk.errors import PydpdkError, UsageError, check
+from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError, check
+from pydpdk.source import eal
 from pydpdk.source.source import Source
 
 CHECKSUMS = {
@@ -27,6 +28,8 @@ CHECKSUMS = {
     "auto": lib.CHECKSUM_AUTO,
     "verify": lib.CHECKSUM_VERIFY,
 }
+END = -errno.ENODATA
+AGAIN = -errno.EAGAIN
 TIMES = tuple(name for name, _ in ffi.typeof("struct engine_times").fields)
 SAMPLE_EVERY = 64
 
@@ -51,8 +54,7 @@ class Live:
 
 def ring_slots(feeds: Sequence[Feed]) -> int:
     """Slots that a lockstep ring needs: twice what one step may write (see engine_reserve)."""
-    reserve = lib.EVENTS_PER_STEP + lib.EVENTS_PER_PACKET
-    reserve += sum(lib.EVENTS_PER_MESSAGE * feed.window for feed in feeds)
+    reserve = lib.engine_reserve(sum(feed.window for feed in feeds))
     return 1 << int(2 * reserve - 1).bit_length()
 
 
@@ -154,7 +156,7 @@ class Engine:
     def _still(self) -> Any:
         """The pointer, for what only the engine's own thread may do."""
         if self.running:
-            raise UsageError("the engine runs in a thread of its own: stop() and join() that first")
+            raise UsageError(RUNS)
         return self._open()
 
     def _clock(self) -> str:
@@ -163,7 +165,7 @@ class Engine:
     def _add_feed(self, feed: Feed) -> FeedView:
         out = ffi.new("struct feed **")
         index = check(lib.engine_add_feed(self.pointer, feed.config(), out), f"feed {feed}")
-        return FeedView(self, out[0], index, feed)
+        return FeedView(out[0], index, feed, lambda: self.running)
 
     def step(self) -> int:
         """One batch: > 0 packets handled, 0 nothing came, AGAIN no room in the ring (lockstep).
@@ -250,7 +252,7 @@ class Engine:
             self._running.end()
         self._pointer = None
         for feed in self.feeds:
-            feed._books.close()
+            feed.close()
         self._stack.close()
 
     def __enter__(self) -> Engine:
@@ -296,3 +298,72 @@ def _check_feeds(feeds: Sequence[Feed]) -> None:
             if line in taken:
                 raise UsageError(f"feed {feed}: {line} is a line already; each is named once")
             taken.add(line)
+
+
+class Running:
+    """What Engine.start() gives. The engine lives until end() was called: its close() does."""
+
+    def __init__(self, engine: Engine, core: int | None) -> None:
+        self._engine = engine
+        self._error: Exception | None = None
+        self._thread = Thread(target=self._run, args=(core,), name="pydpdk-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs. All its records are in the ring once it does not."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Ask it to end as if its sources had ended; harmless when it did. See join()."""
+        if self.alive:
+            self._engine.stop()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for its end; False at the timeout.
+
+        CoreError when a source broke, HostError when it cannot run on that core.
+        """
+        self._thread.join(timeout_s)
+        if self.alive:
+            return False
+        error, self._error = self._error, None
+        if error:
+            raise error
+        return True
+
+    def end(self) -> None:
+        """Stop it and wait, whatever it says."""
+        self.stop()
+        self._thread.join()
+
+    def _run(self, core: int | None) -> None:
+        pointer = self._engine.pointer
+        try:
+            _pin(core)
+            with eal.thread():
+                code = lib.engine_run(pointer)
+                while code >= 0:  # stopped: the last steps declare what is open, if there is room
+                    code = lib.engine_step(pointer)
+            if code not in (END, AGAIN):
+                raise CoreError(-code, self._broken(code))
+        except Exception as error:
+            self._error = error
+
+    def _broken(self, code: int) -> str:
+        engine = self._engine
+        specs = (s.spec for i, s in enumerate(engine.sources) if engine.source_error(i) == code)
+        return next(specs, "engine")
+
+
+def _pin(core: int | None) -> None:
+    """Bind the calling thread, none else, to one CPU."""
+    if core is None:
+        return
+    try:
+        os.sched_setaffinity(0, {core})
+    except (OSError, ValueError, OverflowError) as error:
+        have = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise HostError(
+            f"the engine cannot run on core {core}: {error}; there are {have}"
+        ) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -11,32 +11,41 @@ from pydpdk._core import ffi, lib
 from pydpdk.core import counters
 from pydpdk.core.books import Books
 from pydpdk.engine.feed import Feed, session_name
+from pydpdk.errors import PydpdkError, UsageError
 
-if TYPE_CHECKING:
-    from pydpdk.engine.engine import Engine
+RUNS = "the engine runs in a thread of its own: stop() and join() that first"
 
 
 class FeedView:
-    """One running feed: its books, accounts and counters."""
+    """One running feed: its books, accounts and counters.
 
-    def __init__(self, engine: Engine, feed: Any, index: int, spec: Feed) -> None:
-        self._engine = engine
+    Closed with its engine; ``running`` tells whether the engine's loop runs in a thread now.
+    """
+
+    def __init__(self, feed: Any, index: int, spec: Feed, running: Callable[[], bool]) -> None:
         self._feed = feed
+        self._running = running
         self._books = Books(lib.feed_books(feed))
         self.index = index
         self.spec = spec
         self.base = index << 16  # of its instrument ids
 
+    def close(self) -> None:
+        """The engine, which owns the feed, goes: nothing of it may be looked at any more."""
+        self._feed = None
+        self._books.close()
+
     @property
     def pointer(self) -> Any:
         """The ``struct feed *``. PydpdkError once the engine is closed."""
-        self._engine._open()
+        if self._feed is None:
+            raise PydpdkError("this Engine is closed: make another one")
         return self._feed
 
     @property
     def books(self) -> Books:
         """Its books, of the running session."""
-        self._engine._open()
+        self.pointer  # noqa: B018  # closed?
         return self._books
 
     def symbols(self) -> dict[int, str]:
@@ -49,7 +58,7 @@ class FeedView:
 
     def counters(self) -> dict[str, int]:
         """Every counter of the registry, as this feed moved it (while it runs: a step ago)."""
-        if not self._engine.running:  # each step ends with a sync of its own
+        if not self._running():  # each step ends with a sync of its own
             lib.feed_sync(self.pointer)
         return counters.read(lib.feed_counters(self.pointer))
 
@@ -77,7 +86,8 @@ class FeedView:
         ``first..last`` were expected = ``delivered`` + ``lost``; ``received`` over all lines =
         delivered + duplicate + late + cut + untrusted. UsageError while start() runs.
         """
-        self._engine._still()
+        if self._running():
+            raise UsageError(RUNS)
         for i in range(lib.feed_sessions(self.pointer)):
             ledger = lib.feed_ledger(self.pointer, i)
             if ledger != ffi.NULL:
@@ -90,20 +100,23 @@ class FeedView:
 
     def is_suspect(self, instrument: int) -> bool:
         """Whether the book of that number (within this feed) may be wrong."""
-        book = self.books.instruments[instrument]
-        return bool(book["epoch"] != self.gaps or book["state"] & lib.BOOK_BROKEN)
+        return bool(self._wrong(self.books.instruments[instrument]))
 
     @property
     def gaps(self) -> int:
         """Gap count of this session: books whose epoch is older are suspect."""
         return int(lib.feed_decoder(self.pointer).gaps)
 
+    def _wrong(self, books: Any) -> Any:
+        """Of one row of the books, or all of them: book_suspect() of csrc/book/state.h."""
+        return (books["epoch"] != self.gaps) | (books["state"] & lib.BOOK_BROKEN != 0)
+
     @property
     def suspect_instruments(self) -> int:
         """How many of this session's books may be wrong: broken, or older than a gap."""
-        state, epoch = (self.books.instruments[name] for name in ("state", "epoch"))
-        stale = (epoch != self.gaps) & (state & lib.BOOK_SEEN != 0)
-        return int(np.count_nonzero(stale | (state & lib.BOOK_BROKEN != 0)))
+        books = self.books.instruments
+        touched = books["state"] & (lib.BOOK_SEEN | lib.BOOK_BROKEN) != 0
+        return int(np.count_nonzero(touched & self._wrong(books)))
 
     @property
     def suspect(self) -> bool:

@@ -11,7 +11,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.core import counters, layout
 from pydpdk.engine.feed import Endpoint, Feed, midnight_ns, session_name
 from pydpdk.errors import DataError, UsageError
-from pydpdk.source.source import Source
+from pydpdk.source.source import Source, capture_path, open_source
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,33 @@ def joined(surveys: Sequence[Survey]) -> Survey:
         ts_first=min((found.ts_first for found in surveys if found.ts_first), default=0),
         ts_last=max(found.ts_last for found in surveys),
     )
+
+
+def find_feeds(
+    feeds: Sequence[Feed], specs: Sequence[str], progress: Callable[[int], None] | None = None
+) -> list[Feed]:
+    """``feeds`` with what they leave open, as the captures among the sources tell it.
+
+    Without any: one for each protocol that is spoken there. DataError when there is nothing for
+    a feed, UsageError when its lines are not clear.
+    """
+    surveys = []
+    for path in filter(None, map(capture_path, specs)):
+        with open_source(f"pcap:{path}") as source:
+            surveys.append(survey(source, progress))
+    if not surveys:
+        if not feeds:
+            raise UsageError(f"{', '.join(specs)}: not a capture; name its feeds and their lines")
+        return list(feeds)
+    found = joined(surveys)
+    feeds = feeds or [Feed(name) for name in dict.fromkeys(s.protocol for s in found.streams)
+                      if name]  # fmt: skip
+    if not feeds:
+        raise DataError(f"no feed is known in this capture; it has: {found.contents()}")
+    if len(surveys) == len(specs):
+        for feed in feeds:
+            check_lines(feed, found)
+    return [resolve(feed, found) for feed in feeds]
 
 
 def check_lines(feed: Feed, found: Survey) -> None:

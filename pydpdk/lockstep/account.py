@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pydpdk.core import counters
-from pydpdk.engine.engine import Engine
+from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.survey import survey
+from pydpdk.source.source import Source, capture_path, open_source
 
 
 def added(counts: Any) -> dict[str, int]:
@@ -16,12 +19,22 @@ def added(counts: Any) -> dict[str, int]:
     return total
 
 
-def feed_result(feed: Any) -> dict[str, Any]:
-    name = str(feed.spec)
+def loop_result(engine: Engine) -> dict[str, Any]:
+    """The accounts of one loop, of a replay or live: what came in and what was built of it."""
+    totals = engine.counters()
     return {
-        "messages": feed.messages(),
-        "sequence": [{"feed": name, **session} for session in feed.sessions()],
-        "lines": [{"feed": name, **line} for line in feed.lines()],
+        "frames": {
+            "received": totals["frames_received"],
+            "parsed": totals["frames_parsed"],
+            "dropped": counters.nonzero(totals, counters.DROPS),
+        },
+        "messages": added(feed.messages() for feed in engine.feeds),
+        "sequence": [
+            {"feed": str(feed.spec), **session}
+            for feed in engine.feeds
+            for session in feed.sessions()
+        ],
+        "books": books_result(engine),
     }
 
 
@@ -74,3 +87,22 @@ def _unanswered(orders: dict[str, Any]) -> int:
     lost: int = orders["reports_lost"]
     unanswered: int = abs(orders["sent"] - answers)
     return unanswered + lost
+
+
+def broken_sources(engine: Engine) -> list[str]:
+    """What broke, a line for each source that did not end clean."""
+    lines = []
+    for i, source in enumerate(engine.sources):
+        if (code := engine.source_error(i)) not in (0, END):
+            lines.append(f"{source.spec}: {_problem(source) or os.strerror(-code)}")
+    return lines
+
+
+def _problem(source: Source) -> str:
+    """A port cannot tell where its file broke: our own reader finds the place."""
+    path = capture_path(source.spec)
+    if source.problem() or path is None:
+        return source.problem()
+    with open_source(f"pcap:{path}") as reader:
+        survey(reader)
+        return reader.problem()

@@ -11,10 +11,9 @@ import numpy as np
 
 from pydpdk._core import ffi, lib
 from pydpdk.core import layout
-from pydpdk.core.event import join
-from pydpdk.engine.engine import Engine
 from pydpdk.errors import DataError, HostError, UsageError
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.replay import Replay
+from pydpdk.lockstep.result import columns, levels
 
 TAP_BYTES = 1 << 24
 Array = np.ndarray[Any, Any]
@@ -31,38 +30,35 @@ def check_output(path: Path) -> None:
 
 
 def export(
-    engine: Engine,
+    replay: Replay,
     what: str,
     path: Path,
     *,
     depth: int = 10,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> dict[Path, int]:
-    """Replay ``engine`` and write ``what``; returns rows by file written."""
+    """Run ``replay`` and write ``what``; returns rows by file written. It keeps its events."""
     if what == "messages":
         tables = {
             path.with_name(f"{path.stem}.{name}{path.suffix}"): table
-            for name, table in messages(engine, progress).items()
+            for name, table in messages(replay, progress).items()
         }
     else:
-        parts: list[Array] = []
-        keep = (lambda events: parts.append(join([events]))) if what == "events" else None
-        with Lockstep(engine, on_events=keep) as lockstep:
-            lockstep.run(lambda frames, now: progress(frames))
-        tables = {path: join(parts) if what == "events" else books(engine, depth)}
+        replay.run(lambda frames, now: progress(frames))
+        tables = {path: replay.events() if what == "events" else levels(replay.engine, depth)}
     for target, table in tables.items():
         write(target, table)
     return {target: len(table) for target, table in tables.items()}
 
 
-def messages(engine: Engine, progress: Callable[[int], None]) -> dict[str, Array]:
+def messages(replay: Replay, progress: Callable[[int], None]) -> dict[str, Array]:
     """Delivered messages by name: ``sequence``, ``ts_recv``, the fields of the venue's struct.
 
     Fields are plain columns (layout.values): prices in 1e-9, times in ns; ``type`` is a letter.
     Messages of unknown type or wrong length are left out, as by the decoder. DataError when
     one step delivers more than the tap can hold.
     """
-    feed = engine.feeds[0]
+    feed = replay.engine.feeds[0]
     types = layout.messages(feed.spec.protocol)
     grows = lib.protocol_find(feed.spec.protocol.encode()).grows
     buffer = np.zeros(TAP_BYTES, np.uint8)
@@ -72,16 +68,15 @@ def messages(engine: Engine, progress: Callable[[int], None]) -> dict[str, Array
     found: dict[str, list[Array]] = {}
     lib.feed_tap(feed.pointer, tap)
     try:
-        with Lockstep(engine) as lockstep:
-            more = True
-            while more:
-                more = lockstep.cycle()
-                if tap.lost:
-                    raise DataError(f"{tap.lost} messages of one step need over {TAP_BYTES} bytes")
-                if tap.used > TAP_BYTES // 2 or not more:
-                    _sort_out(buffer[: tap.used], types, grows, found)
-                    tap.used = 0
-                    progress(engine.counters()["frames_received"])
+        more = True
+        while more:
+            more = replay.cycle()
+            if tap.lost:
+                raise DataError(f"{tap.lost} messages of one step need over {TAP_BYTES} bytes")
+            if tap.used > TAP_BYTES // 2 or not more:
+                _sort_out(buffer[: tap.used], types, grows, found)
+                tap.used = 0
+                progress(replay.engine.counters()["frames_received"])
     finally:
         lib.feed_tap(feed.pointer, ffi.NULL)
     return {name: np.concatenate(parts) for name, parts in sorted(found.items())}
@@ -125,43 +120,12 @@ def _gather(data: Array, at: Array, kind: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(data[index]).view(kind)[:, 0]
 
 
-def _table(columns: dict[str, Array]) -> Array:
-    rows = len(next(iter(columns.values())))
-    table = np.zeros(rows, [(name, column.dtype) for name, column in columns.items()])
-    for name, column in columns.items():
+def _table(parts: dict[str, Array]) -> Array:
+    rows = len(next(iter(parts.values())))
+    table = np.zeros(rows, [(name, column.dtype) for name, column in parts.items()])
+    for name, column in parts.items():
         table[name] = column
     return table
-
-
-LEVEL = np.dtype(
-    [
-        ("instrument_id", "u4"),
-        ("symbol", "S8"),
-        ("side", "u1"),
-        ("depth", "u4"),
-        ("price", "i8"),
-        ("size", "u8"),
-        ("orders", "u4"),
-    ]
-)
-
-
-def books(engine: Engine, depth: int) -> Array:
-    """Every level down to ``depth`` of every book, best first: instrument, side, price, size."""
-    rows: list[tuple[Any, ...]] = []
-    for feed in engine.feeds:
-        for instrument, symbol in feed.symbols().items():
-            sides = zip(
-                (lib.SIDE_BID, lib.SIDE_ASK),
-                feed.books.depth(instrument - feed.base, depth),
-                strict=True,
-            )
-            for side, levels in sides:
-                rows += [
-                    (instrument, symbol.encode(), side, i, *level)
-                    for i, level in enumerate(levels[["price", "size", "orders"]].tolist())
-                ]
-    return np.array(rows, LEVEL)
 
 
 def write(path: Path, table: Array) -> None:
@@ -174,25 +138,20 @@ def write(path: Path, table: Array) -> None:
         part.unlink(missing_ok=True)
 
 
-def _columns(table: Array) -> dict[str, Array]:
-    """Contiguous columns; the same bytes under two names of a union are both given."""
-    return {name: np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
-
-
 def _write_npy(path: Path, table: Array) -> None:
     """The format has no overlapping fields: a union's are written side by side."""
     with path.open("wb") as file:
-        np.save(file, _table(_columns(table)))
+        np.save(file, _table(columns(table)))
 
 
 def _write_csv(path: Path, table: Array) -> None:
     import csv
 
-    columns = _columns(table)
+    parts = columns(table)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(columns)
-        rows.writerows(zip(*(map(_text, c.tolist()) for c in columns.values()), strict=True))
+        rows.writerow(parts)
+        rows.writerows(zip(*(map(_text, c.tolist()) for c in parts.values()), strict=True))
 
 
 def _text(value: Any) -> Any:
@@ -209,11 +168,11 @@ def _pyarrow() -> Any:
 
 def _write_parquet(path: Path, table: Array) -> None:
     pyarrow = _pyarrow()
-    columns = {
+    parts = {
         name: pyarrow.array([_text(v) for v in c.tolist()] if c.dtype.kind in "SV" else c)
-        for name, c in _columns(table).items()
+        for name, c in columns(table).items()
     }
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    pyarrow.parquet.write_table(pyarrow.table(parts), path)
 
 
 WRITERS: dict[str, Callable[[Path, Array], None]] = {

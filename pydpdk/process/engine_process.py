@@ -25,12 +25,11 @@ from typing import Any, Self
 from pydpdk._core import lib
 from pydpdk.core import counters
 from pydpdk.core.utc import UNKNOWN, Utc
-from pydpdk.engine.engine import Engine, Live
+from pydpdk.engine.engine import Engine, Live, Running
 from pydpdk.engine.feed import midnight_ns
 from pydpdk.engine.flight import Flight
-from pydpdk.engine.running import Running
 from pydpdk.errors import CoreError, HostError, PydpdkError, check
-from pydpdk.lockstep.account import added, books_result, feed_result, unexplained
+from pydpdk.lockstep.account import loop_result, unexplained
 from pydpdk.process import config as configuration
 from pydpdk.process import rights, rundir
 from pydpdk.process.times import Times
@@ -275,19 +274,12 @@ class EngineProcess:
     def _loop_result(self, loop: Loop) -> dict[str, Any]:
         engine, status = loop.engine, self._loop_status(loop)
         assert engine.ring is not None
-        totals = engine.counters()
-        feeds = [feed_result(feed) for feed in engine.feeds]
-        sessions = [session for feed in feeds for session in feed["sequence"]]
+        totals, account = engine.counters(), loop_result(engine)
+        sessions = account["sequence"]
         return {
             **status,
-            "frames": {
-                "received": totals["frames_received"],
-                "parsed": totals["frames_parsed"],
-                "dropped": counters.nonzero(totals, counters.DROPS),
-            },
-            "messages": added(feed["messages"] for feed in feeds),
-            "sequence": sessions,
-            "books": books_result(engine) if sessions else None,
+            **account,
+            "books": account["books"] if sessions else None,
             "answers": [answerer.stats() for answerer in loop.answerers],
             "latency_ns": {
                 name: hist.percentiles() for name, hist in engine.times().items() if hist.count

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -26,6 +26,7 @@ from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import TIMES
 from pydpdk.engine.flight import Flight
 from pydpdk.errors import CoreError, Exit, HostError, PydpdkError
+from pydpdk.process import config as configuration
 from pydpdk.process import footprint, rundir
 from pydpdk.process.child import Child
 from pydpdk.process.config import Config
@@ -37,6 +38,37 @@ DRAIN_S = 20.0  # for a child to end when it was asked
 BACKOFF_S, BACKOFF_MAX_S = 0.1, 5.0
 LOOK_S = 0.01
 GAP_DUMP_S = 1.0  # between two dumps for gaps
+
+
+def run(
+    config: Config | str | Path,
+    *,
+    seconds: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    flights: Path | None = None,
+    hlog: Path | None = None,
+) -> dict[str, Any]:
+    """Run a configuration live, as ``pydpdk run`` does, and return the run's record.
+
+    ``config``: the path of a TOML file (``pydpdk run --example``), or what it was loaded to. The
+    run ends when all its sources do, after ``seconds``, when ``stop()`` says so or at Ctrl-C, and
+    drains in order. ``flights``: an existing directory for dumps of the flight recorders;
+    ``hlog``: the file to log each second's stage times to.
+
+    In the record ``unexplained`` is 0 when every account closes, and ``problems`` of each loop in
+    ``engine["loops"]`` say which sources broke. Errors, all before anything was received:
+    UsageError for what the configuration has wrong, HostError for what the host lacks.
+    """
+    if not isinstance(config, Config):
+        config = configuration.load(config)
+    interrupted = False
+    with Supervisor(config, flights=flights, hlog=hlog) as supervisor:
+        supervisor.start()
+        try:
+            supervisor.run(stop or (lambda: False), seconds)
+        except KeyboardInterrupt:
+            interrupted = True
+        return supervisor.finish() | {"interrupted": interrupted}
 
 
 class Supervisor:

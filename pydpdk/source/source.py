@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
@@ -197,3 +199,19 @@ def open_port(
     wish = Wish(queues, mtu, rx_ring_mb, clock, promiscuous)
     pointers = description.kind.open(description, wish)
     return [Source(description, pointer, clock) for pointer in pointers]
+
+
+def open_sources(specs: Sequence[str]) -> list[Source]:
+    """Open every source string; those opened are closed when a later one fails."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_source(spec)) for spec in specs]
+        stack.pop_all()
+    return opened
+
+
+def capture_path(spec: str) -> str | None:
+    """The file behind ``pcap:F``, ``net_pcap:F`` or plain ``F``; None for a live source."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and any(kind.file and kind.prefix == prefix for kind in KINDS):
+        return rest
+    return spec if not colon or Path(spec).exists() else None

@@ -12,7 +12,7 @@ import inspect
 import io
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -50,6 +50,12 @@ class StageError(PydpdkError):
 
 class Stage:
     """Base of strategies.
+
+    A strategy defines ``on_quote(self, quote, orders)``, ``on_fill(self, fill, orders)`` and so
+    on: one method for each kind of record (KINDS) that it wants, named after it in small letters;
+    it gets a Quote, else an Event, and Orders. Or it defines ``on_batch(self, events, orders)``
+    and gets all records of a batch at once, as a read-only numpy view of dtype EVENT that is
+    valid during the call. Both see the same records in the same order.
 
     ``state = {"field": "dtype" or ("dtype", shape)}`` declares everything that must survive a
     restart: ``self.state`` is one numpy record of these fields, zero at first.
@@ -170,10 +176,9 @@ class Runner:
             raise StageError(self.stage, index, error) from error
 
 
-def load_strategy(spec: str, params: Iterable[str] = ()) -> Stage:
-    """The strategy of ``"file.py:Class"``, made with ``params`` of the form ``"name=value"``.
+def load_strategy(spec: str, params: Mapping[str, Any] | Iterable[str] = ()) -> Stage:
+    """The strategy of ``"file.py:Class"``, made with ``params``: see arguments().
 
-    Values are converted to the type that the constructor annotates: int, float, bool or str.
     UsageError for whatever is wrong with spec, file, class or parameters; it says which.
     """
     path, _, name = spec.rpartition(":")
@@ -185,9 +190,9 @@ def load_strategy(spec: str, params: Iterable[str] = ()) -> Stage:
         have = [n for n, v in vars(module).items() if _is_strategy(v, module)]
         listed = ", ".join(have) or "none"
         raise UsageError(f"{path} has no strategy {name}: the subclasses of Stage in it: {listed}")
-    arguments = _arguments(spec, cls, params)
+    given = arguments(spec, cls, params)
     try:
-        made: Stage = cls(**arguments)
+        made: Stage = cls(**given)
     except Exception as error:
         raise UsageError(f"{spec}: {_raised(error, path)}") from error
     return made
@@ -225,21 +230,30 @@ def _raised(error: Exception, path: str) -> str:
     return f"{where}{type(error).__name__}: {error}"
 
 
-def _arguments(spec: str, cls: type[Stage], params: Iterable[str]) -> dict[str, Any]:
+def arguments(
+    spec: str, cls: type[Stage], params: Mapping[str, Any] | Iterable[str]
+) -> dict[str, Any]:
+    """The arguments of a strategy's class: by name, or of the form ``"name=value"``.
+
+    Such texts are converted to the type that the constructor annotates: int, float, bool or str.
+    UsageError, which begins with ``spec``, for what does not fit.
+    """
+    if isinstance(params, Mapping):
+        return dict(params)
     known = inspect.signature(cls.__init__, eval_str=True).parameters
     takes = [n for n, p in known.items() if p.kind in NAMED and n != "self"]
-    arguments = {}
+    given = {}
     for param in params:
         name, equals, text = param.partition("=")
         if not equals or name not in takes:
             listed = ", ".join(takes) or "none"
             raise UsageError(f"{spec}: no parameter {param!r}; name=value with one of: {listed}")
         try:
-            arguments[name] = _convert(text, known[name].annotation)
+            given[name] = _convert(text, known[name].annotation)
         except ValueError as error:
             wanted = known[name].annotation.__name__
             raise UsageError(f"{spec}: {name}={text!r} is not of type {wanted}") from error
-    return arguments
+    return given
 
 
 def _convert(text: str, kind: Any) -> Any:

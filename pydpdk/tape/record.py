@@ -20,8 +20,8 @@ from threading import Thread
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
+from pydpdk.engine.engine import END, _pin
 from pydpdk.engine.flight import SNAPLEN, Flight
-from pydpdk.engine.running import END, _pin
 from pydpdk.errors import CoreError, PydpdkError, UsageError
 from pydpdk.source import opening
 from pydpdk.source.kinds import LINK_ETHERNET

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.hist import Hist
-from pydpdk.engine.running import END, _pin
+from pydpdk.engine.engine import END, _pin
 from pydpdk.errors import CoreError, DataError, PydpdkError, UsageError
 from pydpdk.source.source import Source, open_source
 

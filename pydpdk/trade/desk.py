@@ -52,6 +52,8 @@ class Trading:
 class Desk:
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
+    It also keeps ``profits``: (record time, profit in 1e-9) after each batch that changed it.
+
     ``times``: where to count stage, risk, send and tick_to_trade (process/times.py). ``wire`` gets
     what risk approved, batch by batch, before the simulated venue does.
     """
@@ -67,8 +69,10 @@ class Desk:
         self.risk = trading.risk
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
+        self.profits: list[tuple[int, int]] = []
         self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
+        self._profit = 0
         self._wire = wire
         self._noted: dict[str, list[Events]] = {"sent": [], "reports": []}
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
@@ -95,6 +99,7 @@ class Desk:
         self.risk.on_market(events)
         reports = self.take_reports()
         self.fills.quotes(events)
+        self._note_profit(now)
         clock = time.perf_counter_ns()
         answers = join([self._runner.run(reports, now)]) if len(reports) else NO_EVENTS
         orders = join([answers, self._runner.run(events, now)])
@@ -115,6 +120,11 @@ class Desk:
             self.times["tick_to_trade"].add(sent - begun)
         self._note("sent", orders)
 
+    def finish(self, now: int) -> None:
+        """Take what the last batch left behind: its reports are counted, not traded on."""
+        self.take_reports()
+        self._note_profit(now)
+
     def take_reports(self) -> Events:
         """Reports since the last batch: risk's rejects, then the venue's."""
         from_venue, rejects = self._gateway.take(), self._rejects
@@ -133,6 +143,12 @@ class Desk:
         for instrument in set(fills["instrument_id"].tolist()):
             book = self._books[instrument >> 16].instruments[instrument & 0xFFFF]
             self.fills.mark(instrument, int(book["bid"]), int(book["ask"]))
+
+    def _note_profit(self, now: int) -> None:
+        profit = self.fills.profit
+        if self._keep and profit != self._profit:
+            self.profits.append((now, profit))
+            self._profit = profit
 
     def _note(self, name: str, records: Events) -> None:
         """For the accounts, which are made up of many at a time."""
@@ -161,7 +177,7 @@ class Desk:
             "rejected": {REJECTS[i]: n for i, n in enumerate(self._rejected.tolist()) if n},
             "reports_lost": self._gateway.lost,
             "shares": self.fills.shares,
-            "profit_1e9": self.fills.profit(),
+            "profit_1e9": self.fills.profit,
             "unmarked": self.fills.unmarked,
             "digest": "-".join(f"{crc:08x}" for crc in self._digests.values()),
         }

@@ -209,7 +209,7 @@ static void decode_all(struct decoder *decoder, const struct session *session)
 
 static void open_decoder(const struct session *session, struct counters *counters, struct decoder *decoder)
 {
-    *decoder = (struct decoder){ .counters = counters, .out = ring_of(NULL) };
+    *decoder = (struct decoder){ .out = { .ring = ring_of(NULL), .counters = counters } };
     require(books_create(&books_config, &decoder->books) == 0, "no books");
     require(session->protocol->open(decoder) == 0, "no decoder");
 }

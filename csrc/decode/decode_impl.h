@@ -1,11 +1,8 @@
 #pragma once
-#include "decode/emit.h"
+#include "counter_id.h"
+#include "decode/decode.h"
 
-/* What the decoders share, and their rows in decode.c. For C only. */
-
-extern const struct protocol itch50_protocol;
-extern const struct protocol tops16_protocol;
-extern const struct protocol deep10_protocol;
+/* What the decoders share. For C only. */
 
 /* X-macro arguments for a protocol's message list. */
 #define MESSAGE_LENGTH(type, name, length) [type] = length,
@@ -22,19 +19,19 @@ static inline int message_accept(struct decoder *decoder, const struct message *
                                  const uint8_t *length_of, int grown)
 {
     if (message->len == 0) {
-        COUNT(decoder->counters, message_length);
+        COUNT(decoder->out.counters, message_length);
         return 0;
     }
     uint8_t type = message->data[0], length = length_of[type];
     if (length == 0) {
-        COUNT(decoder->counters, message_unknown);
+        COUNT(decoder->out.counters, message_unknown);
         return 0;
     }
     if (message->len < length || (message->len > length && !grown)) {
-        COUNT(decoder->counters, message_length);
+        COUNT(decoder->out.counters, message_length);
         return 0;
     }
-    COUNT(decoder->counters, messages_decoded);
+    COUNT(decoder->out.counters, messages_decoded);
     decoder->by_type[type]++;
     return 1;
 }

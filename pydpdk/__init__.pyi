@@ -1,0 +1,35 @@
+from pydpdk.core.books import Books as Books
+from pydpdk.core.event import ASK as ASK
+from pydpdk.core.event import BID as BID
+from pydpdk.core.event import EVENT as EVENT
+from pydpdk.core.event import KINDS as KINDS
+from pydpdk.core.event import Event as Event
+from pydpdk.core.event import Events as Events
+from pydpdk.core.event import Quote as Quote
+from pydpdk.core.hist import Hist as Hist
+from pydpdk.core.layout import UNDEF_PRICE as UNDEF_PRICE
+from pydpdk.core.ring import Reader as Reader
+from pydpdk.core.ring import Ring as Ring
+from pydpdk.engine.engine import Engine as Engine
+from pydpdk.engine.feed import Feed as Feed
+from pydpdk.errors import CoreError as CoreError
+from pydpdk.errors import DataError as DataError
+from pydpdk.errors import HostError as HostError
+from pydpdk.errors import PydpdkError as PydpdkError
+from pydpdk.errors import UsageError as UsageError
+from pydpdk.lockstep.replay import BrokenSourceError as BrokenSourceError
+from pydpdk.lockstep.replay import Replay as Replay
+from pydpdk.lockstep.replay import replay as replay
+from pydpdk.lockstep.result import Result as Result
+from pydpdk.process.supervisor import run as run
+from pydpdk.source.source import open_source as open_source
+from pydpdk.stage.orders import OrderLimitError as OrderLimitError
+from pydpdk.stage.orders import Orders as Orders
+from pydpdk.stage.stage import Stage as Stage
+from pydpdk.stage.stage import StageError as StageError
+from pydpdk.trade.limits import AccountLimits as AccountLimits
+from pydpdk.trade.limits import Limits as Limits
+from pydpdk.trade.limits import RiskConfig as RiskConfig
+from pydpdk.trade.risk import Risk as Risk
+
+__version__: str
