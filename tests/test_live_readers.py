@@ -30,6 +30,8 @@ from tests.live_oracle import WITNESS, Told, send
 from tests.live_run import LiveRun, config, leftovers, stage
 from tests.port_child import run_child
 
+pytestmark = pytest.mark.live
+
 PPS = 20_000
 FEED = "window = 8192\ngap_timeout_ms = 60000"
 SPREAD = f"{ROOT}/apps/spread.py:Spread"

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import time
@@ -269,7 +268,7 @@ def test_a_full_file_system_too(tmp_path: Path) -> None:
         pytest.skip("needs to mount a tmpfs in a namespace of its own")
     assert done.returncode == 1
     assert os.strerror(errno.ENOSPC) in done.stderr
-    shutil.unpack_archive(tmp_path / "tar", tmp_path / "kept", "tar")
+    subprocess.run(["tar", "-C", tmp_path / "kept", "-xf", tmp_path / "tar"], check=True)
     written = recorded(tmp_path / "kept")
     assert written == frames_of(path)[: len(written)]
     assert len(written) > 1500

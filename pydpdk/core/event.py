@@ -42,14 +42,22 @@ def records(events: Events) -> Any:
     return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
 
 
+def sizes(events: Events) -> npt.NDArray[np.uint64]:
+    """The whole sizes of a batch, uint64: with the upper half where FLAG_WIDE says there is one."""
+    wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
+    upper = np.where(wide, events["aux"], 0).astype(np.uint64)
+    return events["size"] | upper << np.uint64(32)
+
+
 class Event(NamedTuple):
     """A record of any kind but QUOTE, in a copy that stays.
 
     ``ts_recv``: when it was received, ns since the Unix epoch; ``ts_event``: when it happened, by
     the venue. ``sequence``: the venue's number of its message. ``instrument_id``: the feed's
     number times 65,536 and the instrument's within it. ``price`` in 1e-9 of the currency,
-    UNDEF_PRICE when there is none; ``size`` in shares. What ``flags`` and ``aux`` mean for each
-    kind stands in csrc/event.h.
+    UNDEF_PRICE when there is none; ``size`` in the instrument's unit, of which ``quantity``
+    has what is above 32 bits too. What ``flags`` and ``aux`` mean for each kind stands in
+    csrc/event.h.
     """
 
     ts_recv: int
@@ -63,6 +71,11 @@ class Event(NamedTuple):
     order_id: int
     size: int
     aux: int
+
+    @property
+    def quantity(self) -> int:
+        """The whole size: with its upper half where FLAG_WIDE says there is one."""
+        return self.size | self.aux << 32 if self.flags & lib.FLAG_WIDE else self.size
 
 
 class Quote(NamedTuple):
