@@ -35,18 +35,19 @@ def join(arrays: Iterable[Events]) -> Events:
     return np.frombuffer(data, EVENT) if data else NO_EVENTS
 
 
+def sizes(events: Events) -> npt.NDArray[np.uint64]:
+    """The whole sizes of a batch, uint64: with the upper half where FLAG_WIDE says there is one."""
+    wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
+    upper = np.where(wide, events["aux"], 0).astype(np.uint64)
+    whole: npt.NDArray[np.uint64] = events["size"] | upper << np.uint64(32)
+    return whole
+
+
 def records(events: Events) -> Any:
     """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
     if events.dtype != EVENT or events.ndim != 1:
         raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
     return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
-
-
-def sizes(events: Events) -> npt.NDArray[np.uint64]:
-    """The whole sizes of a batch, uint64: with the upper half where FLAG_WIDE says there is one."""
-    wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
-    upper = np.where(wide, events["aux"], 0).astype(np.uint64)
-    return events["size"] | upper << np.uint64(32)
 
 
 class Event(NamedTuple):

@@ -14,9 +14,9 @@ from statistics import median
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
-from pydpdk.bench import echo
+from pydpdk.bench.cases import echo
 from pydpdk.bench.data import Market, pointer
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import EVENT
 from pydpdk.core.ring import Reader, Ring
@@ -98,7 +98,7 @@ class Partner:
         self._stack.callback(os.close, self.write)
         arguments = map(str, (self.ring.fd, shared, read, core))
         self.child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pydpdk.bench.echo", *arguments],
+            [sys.executable, "-P", "-m", "pydpdk.bench.cases.echo", *arguments],
             pass_fds=(self.ring.fd, shared, read),
         )
         os.close(read)

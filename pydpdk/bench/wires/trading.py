@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
-from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT
+from pydpdk.bench.loops import ffi, lib
+from pydpdk.bench.wires.stamps import HEADERS, SEQUENCE_AT
 from pydpdk.core.event import Event, Events, records
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Market, packets_of
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.engine.engine import CHECKSUMS
 from pydpdk.source.source import open_source

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk._core import ffi, lib
-from pydpdk.bench import data, host, limits
-from pydpdk.bench.agents import Wires, Worker
-from pydpdk.bench.books import Lines
+from pydpdk.bench import data, host
+from pydpdk.bench.cases import floors
+from pydpdk.bench.cases.books import Lines
+from pydpdk.bench.loops import ffi, lib
+from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.source import eal
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -32,9 +33,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def measured(files: tuple[Path, Path], cores: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "memory_size", lambda: 1 << 20)
+    monkeypatch.setattr(floors, "memory_size", lambda: 1 << 20)
     market = data.Market(data.Size(5_000, 50, 500), *files, cores)
-    with limits.limits(market) as case:
+    with floors.floors(market) as case:
         case.measure(1)
     return case.result()
 
@@ -74,7 +75,7 @@ def test_lines_are_one_ring_that_the_chase_follows():
 @pytest.mark.parametrize(("cache", "times"), [("32768K", 8), ("128M", 4), ("", None)])
 def test_memory_is_far_larger_than_the_cache(cache, times, monkeypatch):
     monkeypatch.setattr(host, "read", lambda path: cache)
-    size = limits.memory_size()
+    size = floors.memory_size()
     assert size == (256 << 20 if times is None else times * int(cache[:-1])
                     * {"K": 1 << 10, "M": 1 << 20}[cache[-1]])  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The other process of the hop benchmark: answers what its partner sends, in the mode told.
 
-``python -m pydpdk.bench.echo RING_FD SHARED_FD PIPE_FD CORE``; words of the shared page, each on
-a line of its own: the command, this process's state, the bounced word, the answer.
+``python -m pydpdk.bench.cases.echo RING_FD SHARED_FD PIPE_FD CORE``; words of the shared page,
+each on a line of its own: the command, this process's state, the bounced word, the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.core.ring import Reader
 
 COMMAND, STATE, PING, ANSWER = 0, 16, 32, 48  # in words of 8 bytes

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Array, Market, delivered
+from pydpdk.bench.loops import lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import EVENT, Quote
 from pydpdk.core.ring import Reader

@@ -5,7 +5,7 @@ into each (CLOCK_MONOTONIC, which all processes of a host share). A stage in ano
 the ring and takes the time once it holds the batch; a peer takes it when the datagram is in its
 buffer. On the way between: driver, parse, arbiter, decoder, book and ring. Every way has a wire of
 its own and they run in turn within a round. Times count from the send; from when it was due they
-are given too, so that a late sender hides nothing (pydpdk/bench/schedule.py).
+are given too, so that a late sender hides nothing (pydpdk/bench/wires/schedule.py).
 
 With two cores sender and stage share one: the stage then begins to look only when the sender
 sleeps again, and the tail is the scheduler's. Such a result says so. So it does when another
@@ -21,12 +21,11 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from pydpdk._core import lib
-from pydpdk.bench import schedule, stamps
-from pydpdk.bench.agents import Wires, Worker
 from pydpdk.bench.data import LINES, QUICK, Market
 from pydpdk.bench.measure import Case, Role, Series
-from pydpdk.bench.schedule import RESPONSE, SERVICE, Behind
+from pydpdk.bench.wires import schedule, stamps
+from pydpdk.bench.wires.agents import Wires, Worker
+from pydpdk.bench.wires.schedule import RESPONSE, SERVICE, Behind
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import ring_slots
@@ -186,14 +185,14 @@ class StageWay(Way):
 
     def _open_market(self) -> None:
         """The messages that a session begins with."""
+        self._receive(1)
         self.sender.ask("say", out=0, frame=stamps.opening(self.sequence))
         self.sequence += stamps.OPENING
-        self._receive(1)
-        self.engine.end()
+        if not self.engine.end()["packets"]:
+            raise HostError(f"{self.wires.receiver(0)}: the opening never came through")
 
     def _receive(self, wanted: int) -> None:
-        what = lib.BENCH_PIPELINE
-        self.engine.begin("receive", what=what, wanted=wanted, idle_ms=IDLE_MS)
+        self.engine.begin("receive", what="pipeline", wanted=wanted, idle_ms=IDLE_MS)
 
     def begin(self, sends: int, **how: Any) -> None:
         self.stage.begin("stage", ring_fd=self.fd, wanted=sends, idle_ms=IDLE_MS)

@@ -2,7 +2,7 @@
 
 An open loop: frames are due at a steady rate and go out when they are, each an add order and its
 delete. The rate doubles from trial to trial until one loses a frame, then the edge is found by
-bisection and confirmed (pydpdk/bench/search.py; RFC 2544, section 26.1, but with trials far
+bisection and confirmed (pydpdk/bench/wires/search.py; RFC 2544, section 26.1, but with trials far
 shorter than its 60 seconds: ``trial_s``). A trial passes when every frame arrived, by its sequence
 number, the generator kept its schedule (on a wire that takes no more it cannot), and no backlog was
 left at the end: rings hold more than a short trial sends, so a reader that is too slow loses
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydpdk.bench import search, stamps
+from pydpdk.bench.cases.latency import SHARED, Hists, SocketWay, StageWay, cores_of, ready
 from pydpdk.bench.data import QUICK, Market
-from pydpdk.bench.latency import SHARED, Hists, SocketWay, StageWay, cores_of, ready
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.schedule import RESPONSE, Behind
-from pydpdk.bench.search import Edge, Search
+from pydpdk.bench.wires import search, stamps
+from pydpdk.bench.wires.schedule import RESPONSE, Behind
+from pydpdk.bench.wires.search import Edge, Search
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, PydpdkError
 
@@ -105,11 +105,9 @@ def grid(rates: Search) -> list[int]:
     return made
 
 
-def limited_by(
-    edge: Edge, rows: list[Trial], load: Callable[[Trial], int] = lambda trial: trial.rate
-) -> str:
-    """What ended the lowest trial that failed; ``load``: what was searched for."""
-    failed = [trial for trial in rows if load(trial) == edge.failed and trial.failed]
+def limited_by(edge: Edge, rows: list[Trial]) -> str:
+    """What ended the lowest trial that failed."""
+    failed = [trial for trial in rows if trial.rate == edge.failed and trial.failed]
     if not failed:
         return "nothing up to the ceiling"
     confirmed = "" if edge.confirmed else ", not confirmed"
@@ -118,7 +116,7 @@ def limited_by(
 
 @dataclass
 class Trial:
-    """One rate for one time. ``rate`` 0: all at once. ``full``: times the wire had no room."""
+    """One rate for one time. ``full``: times the wire had no room."""
 
     rate: int
     frames: int
@@ -128,10 +126,8 @@ class Trial:
     full: int
     overdue_ns: int  # the last frame
     backlog_ns: int  # the last frame's response
-    took_ns: int  # from the first due to the last sent
     service: Hist
     response: Hist
-    slices: list[dict[str, Any]]
 
     def _in_time(self, late_ns: int) -> bool:
         """Later at the end of a trial is a backlog that would grow on."""
@@ -142,13 +138,9 @@ class Trial:
         """What kept it from passing, "" where nothing did."""
         if self.lost:
             return "loss"
-        if self.sent < self.frames or (self.rate and not self._in_time(self.overdue_ns)):
+        if self.sent < self.frames or not self._in_time(self.overdue_ns):
             return "no room on the wire" if self.full else "the generator"
-        if not self.rate:
-            return "no room on the wire" if self.full else ""
-        if not self._in_time(self.backlog_ns):
-            return "backlog"
-        return ""
+        return "" if self._in_time(self.backlog_ns) else "backlog"
 
     def row(self) -> list[int]:
         """Figures in the order of COLUMNS."""
@@ -166,17 +158,15 @@ class Line:
         self.reader = way.reader if isinstance(way, SocketWay) else way.stage
         self.ring = {} if isinstance(way, SocketWay) else {"ring_fd": way.fd}
 
-    def trial(self, rate: int, frames: int, slice_ms: int = 0, **fault: int) -> Trial:
+    def trial(self, rate: int, frames: int, **fault: int) -> Trial:
         """Send, count, and see that the account closes. PydpdkError when it does not."""
         way, first = self.way, self.way.sequence
-        self.reader.begin(
-            "count", first=first, step=MESSAGES, idle_ms=IDLE_MS, slice_ms=slice_ms, **self.ring
-        )
+        self.reader.begin("count", first=first, step=MESSAGES, idle_ms=IDLE_MS, **self.ring)
         way.sender.begin(
             "pace", out=0, frame=stamps.add_and_delete(), sequence=first, count=frames, rate=rate,
             messages=MESSAGES, **self.how, **fault,
         )  # fmt: skip
-        way.sender.heard(frames / rate if rate else 0)
+        way.sender.heard(frames / rate)
         told = way.sender.end()
         way.behind.add(told)
         end = first + MESSAGES * told["sent"]
@@ -200,17 +190,11 @@ class Line:
                 f"{self.way.wires.receiver(0)}: sent {told['sent']}, received {got['received']}, "
                 f"lost {lost}, {got['again']} a second time: the account does not close"
             )
-        slices = [part | {of: Hist.decode(part[of]) for of in ("service", "response")}
-                  for part in got["slices"]]  # fmt: skip
-        whole = {of: Hist() for of in ("service", "response")}
-        for part in slices:
-            for of, hist in whole.items():
-                hist.merge(part[of])
-        due = told["begun_ns"] + ((frames - 1) * 10**9 // rate if rate else 0)
+        due = told["begun_ns"] + (frames - 1) * 10**9 // rate
         return Trial(
             rate, frames, told["sent"], got["received"], lost, told["full"],
-            max(0, told["ended_ns"] - due), got["last_ns"], told["ended_ns"] - told["begun_ns"],
-            whole["service"], whole["response"], slices,
+            max(0, told["ended_ns"] - due), got["last_ns"],
+            Hist.decode(got["service"]), Hist.decode(got["response"]),
         )  # fmt: skip
 
 

@@ -15,10 +15,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from pydpdk._core import lib
-from pydpdk.bench.agents import SENDS, Testpmd, Wires, Worker
 from pydpdk.bench.data import LINES, Market
 from pydpdk.bench.measure import Case, Series
+from pydpdk.bench.wires.agents import SENDS, Testpmd, Wires, Worker
 from pydpdk.errors import HostError
 from pydpdk.source import eal
 
@@ -29,7 +28,6 @@ IDLE_MS = 1_000  # longer than a busy host lets a process wait
 NULL_PACKETS = 1_000_000
 NULL_S = 0.05
 SETTLE_S = 0.02  # from the last frame sent to the last received
-WHAT = {lib.BENCH_DRIVER: "driver", lib.BENCH_SOURCE: "source", lib.BENCH_PIPELINE: "pipeline"}
 PEER = "testpmd rxonly"
 AIM = "pipeline without its own work at most 1.2 of testpmd"
 
@@ -97,14 +95,14 @@ class _Bench:
         if self.testpmd:
             series.append(Series(PEER, "peer", self.peer))
         if driver:
-            series.append(Series("driver alone", "floor", lambda: self.run(lib.BENCH_DRIVER)))
+            series.append(Series("driver alone", "floor", lambda: self.run("driver")))
         against = against or ("driver alone" if driver else "")
-        series.append(Series("source", "ours", lambda: self.run(lib.BENCH_SOURCE), against))
+        series.append(Series("source", "ours", lambda: self.run("source"), against))
         if self.kind == "null":
             self.missing["pipeline"] = "frames of net_null have no content"
         else:
             series += [
-                Series("pipeline", "ours", lambda: self.run(lib.BENCH_PIPELINE), against),
+                Series("pipeline", "ours", lambda: self.run("pipeline"), against),
                 Series("pipeline without its own work", "ours", lambda: self.own, against),
             ]
             self.facts["aim"] = AIM
@@ -126,17 +124,17 @@ class _Bench:
             self.sender.ask("send", out=out, first=first, count=self.frames, burst=BURST,
                             every_ns=EVERY_NS)  # fmt: skip
 
-    def run(self, what: int) -> float:
+    def run(self, what: str) -> float:
         wanted = self.frames or NULL_PACKETS
-        looped = {"looped": True, "first": self._slice(str(what))} if self.kind == "ring" else {}
+        looped = {"looped": True, "first": self._slice(what)} if self.kind == "ring" else {}
         self.ours.begin("receive", what=what, wanted=wanted, idle_ms=IDLE_MS, **looped)
-        self._send(0, str(what))
+        self._send(0, what)
         got = self.ours.end()
         if not got["packets"]:
             raise HostError(f"{self.wires.receiver(0)}: nothing was received")
         self.facts["lost"] += wanted - min(wanted, got["packets"])
         self.facts["preempted"] += got["preempted"]
-        self.facts[f"packets_a_poll_{WHAT[what]}"] = round(got["packets"] / got["polls"], 1)
+        self.facts[f"packets_a_poll_{what}"] = round(got["packets"] / got["polls"], 1)
         figure = float(got["ns"] / got["packets"])
         self.own = figure - got["own_ns"] / got["packets"]
         return figure

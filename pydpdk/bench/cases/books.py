@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Array, Market, delivered, pointer
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.books import Books
 from pydpdk.core.event import EVENT

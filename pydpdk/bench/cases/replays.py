@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydpdk._core import lib
 from pydpdk.bench.data import LINES, Market, delivered
+from pydpdk.bench.loops import lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.event import Events
 from pydpdk.lockstep.replay import Replay

@@ -1,7 +1,7 @@
 """A process of the live benchmarks: receives, sends or reads as its parent tells it.
 
-``python -m pydpdk.bench.agent CORE``. A line of JSON in names what to do; ``{"ready": true}`` comes
-back when it is about to, and its answer when it is done. The end of stdin is its end.
+``python -m pydpdk.bench.wires.agent CORE``. A line of JSON in names what to do; ``{"ready": true}``
+comes back when it is about to, and its answer when it is done. The end of stdin is its end.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from pydpdk._core import ffi, lib
-from pydpdk.bench import reading, stamps, trading
 from pydpdk.bench.data import LINES, packets_of
+from pydpdk.bench.loops import ffi, lib
+from pydpdk.bench.wires import reading, stamps, trading
 from pydpdk.core.ring import Reader
 from pydpdk.core.utc import Utc
 from pydpdk.engine.engine import Engine, Live
@@ -85,9 +85,11 @@ class Agent:
         return {}
 
     def receive(
-        self, what: int, wanted: int, idle_ms: int, first: int = 0, looped: bool = False
+        self, what: str, wanted: int, idle_ms: int, first: int = 0, looped: bool = False
     ) -> Answer:
         """Of source 0, in a thread as the engine's: figures of ``struct bench_receive``.
+
+        ``what`` is polled: the ``driver`` alone, the ``source``, or the whole ``pipeline``.
 
         ``preempted``: how often another process took the core meanwhile.
         """
@@ -98,12 +100,11 @@ class Agent:
             "struct bench_receive *",
             {
                 "source": source,
-                "engine": self._engine.pointer if self._engine else ffi.NULL,
+                **self._polled(what),
                 "looped": source if looped else ffi.NULL,
                 "frames": self._frames + first if looped else ffi.NULL,
                 "wanted": wanted,
                 "idle_ns": idle_ms * 1_000_000,
-                "what": what,
                 "burst": 64,
             },
         )
@@ -127,6 +128,16 @@ class Agent:
         return {"packets": work.packets, "polls": work.polls, "own_ns": own,
                 "ns": int(lib.ticks_ns(work.ticks)), "preempted": preempted[0]}  # fmt: skip
 
+    def _polled(self, what: str) -> dict[str, Any]:
+        if what == "driver":
+            return {"poll": ffi.addressof(lib, "port_poll")}
+        if what == "source":
+            return {}
+        assert self._engine is not None
+        engine = self._engine.pointer
+        counters, step = lib.engine_counters(engine), ffi.addressof(lib, "engine_step")
+        return {"engine": engine, "counters": counters, "step": step}
+
     def idle(self, polls: int) -> Answer:
         """Polls of source 0, a DPDK port: ns of all of them, how many found nothing."""
         empty = ffi.new("uint64_t *")
@@ -134,7 +145,8 @@ class Agent:
 
         def run() -> None:
             lib.port_thread_begin()
-            ticks.append(lib.bench_idle(self._sources[0].pointer, polls, empty))
+            poll = ffi.addressof(lib, "port_poll")
+            ticks.append(lib.bench_idle(self._sources[0].pointer, poll, polls, empty))
             lib.port_thread_end()
 
         self._ready()
@@ -157,15 +169,20 @@ class Agent:
         return {"sent": int(lib.bench_send(pointer, frames, count, burst, every_ns, GIVE_UP_NS))}
 
     def say(self, out: int, frame: str) -> Answer:
-        """One frame (hexadecimal)."""
-        return {"sent": self._sources[out].send([bytes.fromhex(frame)])}
+        """One frame (hexadecimal), offered until it is taken: a wire may want its reader first."""
+        deadline = time.monotonic() + LINK_S
+        while not self._sources[out].send([bytes.fromhex(frame)]):
+            if time.monotonic() > deadline:
+                raise HostError(f"{self._sources[out].spec}: took no frame within {LINK_S:.0f} s")
+            time.sleep(0.001)
+        return {}
 
     def pace(
         self, out: int, frame: str, sequence: int, count: int, rate: int, nap_ns: int = ALL_NAP,
         rest_ns: int = 0, messages: int = 1, stall_at: int = 0, stall_ms: int = 0,
         answers: dict[str, int] | None = None,
     ) -> Answer:  # fmt: skip
-        """A frame of :mod:`pydpdk.bench.stamps` again and again, with the times of each in it.
+        """A frame of :mod:`pydpdk.bench.wires.stamps` again and again, its times in each.
 
         Figures of ``struct bench_paced``. ``stall_ms``: a planted fault, before frame
         ``stall_at``, while the schedule goes on. ``answers`` come back to a ``source``: see
@@ -220,11 +237,9 @@ class Agent:
             self._ready()
             return {"hist": reading.hops(reader, wanted).encode()}
 
-    def count(
-        self, first: int, step: int, idle_ms: int, ring_fd: int = -1, slice_ms: int = 0
-    ) -> Answer:
+    def count(self, first: int, step: int, idle_ms: int, ring_fd: int = -1) -> Answer:
         """A :class:`reading.Tally` of a trial, from the ring or from the socket."""
-        tally = reading.Tally(first, step, slice_ms * 1_000_000)
+        tally = reading.Tally(first, step)
         if ring_fd < 0:
             assert self._socket is not None
             self._socket.setblocking(False)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import peers
 from pydpdk.bench.data import LINES, Market, delivered
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
 from pydpdk.core.hist import Hist
 
@@ -19,7 +19,7 @@ AIM = "count a value in less than 10 ns"
 
 
 @contextmanager
-def record(market: Market) -> Iterator[Case]:
+def histogram(market: Market) -> Iterator[Case]:
     """Count latencies that spread over decades in a histogram, beside a look at the counter."""
     values = np.random.default_rng(1).lognormal(8, 2, VALUES).astype(np.uint64)
     at, hist = ffi.from_buffer("uint64_t[]", values), Hist()
@@ -40,7 +40,7 @@ def record(market: Market) -> Iterator[Case]:
             for name, work in peers.recorders(values[:PEER_VALUES].tolist()).items()
         ),
     ]
-    yield Case("record", "value", series, {"values": VALUES, "aim": AIM})
+    yield Case("histogram", "value", series, {"values": VALUES, "aim": AIM})
 
 
 @contextmanager

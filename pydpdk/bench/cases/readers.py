@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from pydpdk._core import lib
-from pydpdk.bench.agents import Wires, Worker
+from pydpdk.bench.cases.latency import Hists
+from pydpdk.bench.cases.rings import SLOTS
 from pydpdk.bench.data import Market
-from pydpdk.bench.latency import Hists
+from pydpdk.bench.loops import lib
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.rings import SLOTS
+from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import HostError

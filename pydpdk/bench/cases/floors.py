@@ -1,6 +1,6 @@
 """What this host can do at best, whatever the code: the floors under every other case.
 
-No series is ours. A figure of pydpdk cannot be below the sum of the limits on its way: a record
+No series is ours. A figure of pydpdk cannot be below the sum of the floors on its way: a record
 that moves to another core costs a line between cores, a level outside the cache a line of memory,
 a batch handed to Python a view.
 """
@@ -15,14 +15,14 @@ from itertools import repeat
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import host
-from pydpdk.bench.agents import Wires, Worker
-from pydpdk.bench.books import Lines
+from pydpdk.bench.cases.books import Lines
+from pydpdk.bench.cases.frames import NEAR, NEAR_TURNS
+from pydpdk.bench.cases.rings import Partner
 from pydpdk.bench.data import Market, packets_of
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.measure import Case, Series, timed
-from pydpdk.bench.rings import Partner
-from pydpdk.bench.wire import NEAR, NEAR_TURNS
+from pydpdk.bench.wires.agents import Wires, Worker
 from pydpdk.core.event import EVENT
 from pydpdk.errors import HostError
 from pydpdk.source import eal
@@ -36,7 +36,7 @@ CALLS = 1 << 16  # of Python, in eights so that the loop itself counts little
 
 
 @contextmanager
-def limits(market: Market) -> Iterator[Case]:
+def floors(market: Market) -> Iterator[Case]:
     """Memory, lines between cores, headers, polls, calls, views and clock reads."""
     size = memory_size()
     facts: dict[str, float] = {"buffer_bytes": size}
@@ -53,7 +53,7 @@ def limits(market: Market) -> Iterator[Case]:
             except HostError as error:
                 missing[name] = str(error)
         series += [*_python(), _floor("read of the cycle counter", lambda: timed(_ticks))]
-        case = Case("limits", "operation", series, facts, missing=missing)
+        case = Case("floors", "operation", series, facts, missing=missing)
         yield case
         stream = case.series[0].rounds
         if stream:

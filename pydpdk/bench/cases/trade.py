@@ -21,12 +21,21 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from pydpdk.bench import schedule, stamps
-from pydpdk.bench.agents import Wires, Worker
+from pydpdk.bench.cases.latency import (
+    BLOCKING,
+    IDLE_MS,
+    POLLED,
+    SHARED,
+    WARM,
+    Hists,
+    cores_of,
+    ready,
+)
 from pydpdk.bench.data import LINES, QUICK, Market
-from pydpdk.bench.latency import BLOCKING, IDLE_MS, POLLED, SHARED, WARM, Hists, cores_of, ready
 from pydpdk.bench.measure import Case, Series
-from pydpdk.bench.schedule import RESPONSE, SERVICE, Behind
+from pydpdk.bench.wires import schedule, stamps
+from pydpdk.bench.wires.agents import Wires, Worker
+from pydpdk.bench.wires.schedule import RESPONSE, SERVICE, Behind
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import ring_slots
@@ -101,7 +110,7 @@ class _Desk:
         raise NotImplementedError
 
     def end(self) -> dict[str, Any]:
-        """What it did: see ``pydpdk.bench.trading``."""
+        """What it did: see ``pydpdk.bench.wires.trading``."""
         raise NotImplementedError
 
     def turn(self, sends: int, hists: Hists, **how: Any) -> float:

@@ -188,10 +188,10 @@ class Told:
 
 
 class Worker(Told):
-    """A ``pydpdk.bench.agent`` at an end of the wires."""
+    """A ``pydpdk.bench.wires.agent`` at an end of the wires."""
 
     def __init__(self, wires: Wires, end: int, core: int, fds: Sequence[int] = ()) -> None:
-        command = [sys.executable, "-m", "pydpdk.bench.agent", core]
+        command = [sys.executable, "-m", "pydpdk.bench.wires.agent", core]
         super().__init__(partial(wires.popen, end), command, pass_fds=fds)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import lib
-from pydpdk.bench.stamps import HEADERS, SEQUENCE_AT, of_payload
+from pydpdk.bench.loops import lib
+from pydpdk.bench.wires.stamps import HEADERS, SEQUENCE_AT, of_payload
 from pydpdk.core.event import Events
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
@@ -31,49 +31,29 @@ class Tally:
     """Add orders of one trial: received, missing by their sequence, and how long they took.
 
     Each order is ``step`` messages after the one before; the first has sequence ``first``.
-    ``slice_ns``: figures are kept apart for each such time since the first was seen; 0: not.
     """
 
-    def __init__(self, first: int, step: int, slice_ns: int = 0) -> None:
+    def __init__(self, first: int, step: int) -> None:
         self.expected = first
         self.step = step
-        self.slice_ns = slice_ns
-        self.began = 0
-        self.again = self.tail = self.last_ns = 0
-        self.slices: list[dict[str, Any]] = []
+        self.received = self.lost = self.again = self.last_ns = 0
+        self.service, self.response = Hist(), Hist()
 
     def add(self, seen: Any, sequences: Any, sent: Any, late: Any) -> None:
         """Orders in the order of their coming, int64 arrays of one length above 0."""
         ahead = np.diff(sequences, prepend=self.expected - self.step) // self.step - 1
         self.again += int(np.count_nonzero(ahead < 0))
+        self.lost += int(np.maximum(ahead, 0).sum())
+        self.received += len(seen)
         self.expected = int(sequences[-1]) + self.step
-        self.began = self.began or int(seen[0])
         took = seen - sent
-        for number, which in self._parts(seen):
-            part = self._slice(number)
-            part["received"] += len(took[which])
-            part["lost"] += int(np.maximum(ahead[which], 0).sum())
-            part["service"].record(took[which])
-            part["response"].record((took + late - 1)[which])
+        self.service.record(took)
+        self.response.record(took + late - 1)
         self.last_ns = int(took[-1] + late[-1] - 1)
-
-    def _parts(self, seen: Any) -> Iterator[tuple[int, Any]]:
-        if not self.slice_ns:
-            yield 0, slice(None)
-            return
-        numbers = (seen - self.began) // self.slice_ns
-        for number in np.unique(numbers).tolist():
-            yield number, numbers == number
-
-    def _slice(self, number: int) -> dict[str, Any]:
-        while len(self.slices) <= number:
-            empty = {"received": 0, "lost": 0, "service": Hist(), "response": Hist()}
-            self.slices.append(empty)
-        return self.slices[number]
 
     def end(self, sequence: int) -> None:
         """The message after the last order has this number."""
-        self.tail += (sequence - self.expected) // self.step
+        self.lost += (sequence - self.expected) // self.step
         self.expected = sequence
 
     def told(self) -> dict[str, Any]:
@@ -81,12 +61,9 @@ class Tally:
 
         ``again``: orders that came a second time; ``last_ns``: the response of the last one.
         """
-        parts = [
-            part | {of: part[of].encode() for of in ("service", "response")} for part in self.slices
-        ]
-        received, lost = (sum(part[name] for part in parts) for name in ("received", "lost"))
-        return {"received": received, "lost": lost + self.tail, "again": self.again,
-                "expected": self.expected, "last_ns": self.last_ns, "slices": parts}  # fmt: skip
+        return {"received": self.received, "lost": self.lost, "again": self.again,
+                "expected": self.expected, "last_ns": self.last_ns,
+                "service": self.service.encode(), "response": self.response.encode()}  # fmt: skip
 
 
 def _batches(reader: Reader, idle_ns: int) -> Iterator[tuple[int, Events]]:
