@@ -401,9 +401,9 @@ def test_options_of_a_strategy_need_one(clean, option):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "cannot read risk limits"),
+        (None, "cannot read"),
         ("[account", "not TOML"),
-        ("[account]\nfoo = 1\n", "unknown key 'foo'"),
+        ("[account]\nfoo = 1\n", "account.foo: unknown key"),
         ("[default]\norder_size_max = -1\n", "must not be negative"),
     ],
 )
