@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,15 @@ class Feeder:
         """From a signal handler or another thread: end at the next frame."""
         self.stopped = True
 
-    def send(self, work: Plan, *, paced: bool = True, seed: int = 0) -> Ledger:
-        """All of it, each frame at its time, or in the plan's order as fast as it goes."""
+    def send(
+        self, work: Plan, *, paced: bool = True, seed: int = 0,
+        room: Callable[[int], int] | None = None,
+    ) -> Ledger:  # fmt: skip
+        """All of it, each frame at its time, or in the plan's order as fast as it goes.
+
+        ``room`` is told how many were sent, and says for how many more the receiver has room:
+        the others are late.
+        """
         iov = np.zeros(len(work), IOVEC)
         iov["base"] = work.feed.data.ctypes.data + work.feed.offsets[work.frame]
         iov["length"] = work.feed.lengths[work.frame]
@@ -133,6 +141,10 @@ class Feeder:
                 upto = self._due(work.time_ns, at, now)
                 if upto > at:
                     late = max(late, now - int(work.time_ns[at]))
+            if room is not None and upto > at:
+                upto = min(upto, at + room(at))
+                if upto == at:
+                    time.sleep(SPIN_NS / 1e9)
             at, gone = self._batch(iov, at, min(upto, at + BATCH), refused)
         seconds = (time.perf_counter_ns() - start) / 1e9
         ended = "interface gone" if gone else "stopped" if at < len(work) else "done"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from testbed.feeder import Feeder, Ledger
 from tests.command import ROOT
 from tests.pipeline import SMALL, replay
 
+Room = Callable[[int], int] | None
 Ranges = list[tuple[int, int]]  # (first sequence, sequence behind the last)
 WITNESS = f"{ROOT}/tests/witness.py:Witness"
 
@@ -90,12 +91,12 @@ def healing(work: planned.Plan) -> planned.Plan:
     )
 
 
-def send(wire: Any, work: planned.Plan, *, paced: bool = True) -> Ledger:
+def send(wire: Any, work: planned.Plan, *, paced: bool = True, room: Room = None) -> Ledger:
     """All of a plan, over the wire's end a."""
     with wire.a.namespace.inside():
         feeder = Feeder(wire.a.name)
     with feeder:
-        ledger = feeder.send(work, paced=paced)
+        ledger = feeder.send(work, paced=paced, room=room)
     assert ledger.ended == "done"
     assert not ledger.refused
     return ledger

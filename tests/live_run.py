@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from pydpdk.process import rundir
+from pydpdk.process.times import Times
 from pydpdk.synth.two_lines import LINE_A, LINE_B
 
 LINES = [f"{line.group}:{line.port}" for line in (LINE_A, LINE_B)]
 READY_S, END_S = 60.0, 60.0
+STUCK_S = 5.0
+WAITING = 512  # frames: the smallest of our sockets has room for twice as many
 HEAD = """\
 name = "{name}"
 {top}
@@ -106,6 +111,28 @@ class LiveRun:
 
     def counter(self, name: str) -> int:
         return int(self.status()["engine"]["loops"][0]["counters"].get(name, 0))
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], int]]:
+        """For how many more frames there is room when so many were sent: what a Feeder asks.
+
+        A host that is busy elsewhere then slows the sender down, where else a socket overflows.
+        What is lost in spite of it is waited for once.
+        """
+        with Times.attach(rundir.times_path(self.name, "loop0")) as times:
+            received, lost, since = times.hists["receive"], 0, time.monotonic()
+            last = received.count
+
+            def room(sent: int) -> int:
+                nonlocal last, lost, since
+                taken, now = received.count, time.monotonic()
+                if taken != last or sent - taken - lost < WAITING:
+                    last, since = taken, now
+                elif now - since > STUCK_S:
+                    lost = sent - taken
+                return max(0, WAITING - (sent - taken - lost))
+
+            yield room
 
     def idle(self, seconds: float = 0.6) -> None:
         """No frame came for a while."""

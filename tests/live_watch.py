@@ -25,11 +25,11 @@ PPS = 4_000
 
 
 def two_days(folder: Path) -> tuple[Path, Path]:
-    """Two sessions, one after the other."""
+    """Two sessions, one after the other: the first lasts three seconds at PPS."""
     paths = folder / "1.pcap", folder / "2.pcap"
-    for seed, path in enumerate(paths):
+    for seed, (path, messages) in enumerate(zip(paths, (60_000, 10_000), strict=True)):
         session = f"DAY{seed}".encode()
-        generate(path, messages=60_000, instruments=20, seed=seed, sessions=((session, 1),))
+        generate(path, messages=messages, instruments=20, seed=seed, sessions=((session, 1),))
     return paths
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.books import ASK, BID, Books, Queue, Top
+from pydpdk.core.books import Books, Queue, Top
+from pydpdk.core.event import ASK, BID
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.errors import CoreError, UsageError
 from tests.naive_book import NaiveBooks
@@ -118,7 +119,6 @@ OPERATIONS = st.tuples(
 
 
 @given(st.sampled_from(sorted(IDS)), st.lists(OPERATIONS, min_size=20, max_size=80))
-@settings(max_examples=300)
 def test_operations_right_and_wrong_agree_with_the_naive_books(books, pattern, operations):
     both = Both(books)
     for name, instrument, side, number, price, size in operations:

@@ -791,10 +791,15 @@ def test_file_truncated_while_read(files: Files, packer: str) -> None:
 # --- real captures against other readers ---------------------------------------------------------
 
 BROKEN = {"zeek__trunc-hdr.pcap"}  # captured length 8 above a snap length of 1: L5
+ODD = "reported"  # a folder of captures that readers do not agree on
 
 
 def captures(data: Path) -> list[Path]:
-    found = [p for p in sorted(data.rglob("*.pcap*")) if p.is_file() and p.name not in BROKEN]
+    found = [
+        path
+        for path in sorted(data.rglob("*.pcap*"))
+        if path.is_file() and path.name not in BROKEN and path.parent.name != ODD
+    ]
     assert len(found) > 170
     return found
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import missing
 
+pytestmark = pytest.mark.slow
+
 CSRC = Path(__file__).parent.parent / "csrc"
 # -O2: some warnings come from the optimiser alone.
 FLAGS = ["-std=gnu11", "-O2", "-march=x86-64-v2", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}"]
@@ -40,7 +42,6 @@ def all_clean(compiler: str, runs: list[list[str]]) -> None:
     assert not said, "\n".join(said)
 
 
-@pytest.mark.slow
 def test_the_core_is_clean_without_dpdk(compiler: str) -> None:
     files = sorted(path for path in CSRC.rglob("*.c") if path not in DPDK_ONLY)
     assert len(files) > 30

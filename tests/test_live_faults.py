@@ -20,6 +20,8 @@ from tests.live_run import LiveRun, config, leftovers, stage
 from tests.live_watch import PPS, SKIP, SPREAD, Watch, feeding, frames_in, gone, two_days
 from tests.test_run import replayed
 
+pytestmark = pytest.mark.live
+
 # What kills an engine from inside, on SIGUSR2: C code of the test, in its address space alone.
 SHIM = r"""
 #define _GNU_SOURCE
@@ -182,7 +184,7 @@ def test_a_dead_supervisor_ends_all_and_the_next_run_clears_up(
 def stage_pids(supervisor: int) -> list[str]:
     """Its children but the engine."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [pid for pid in children if "trader" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in children if "stage_process" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 # --- two who would write (fault 20) ---

@@ -18,6 +18,8 @@ from tests.live_run import LiveRun, config, leftovers
 from tests.test_config import BROKEN, SMALL
 from tests.test_stall import quota_group, set_quota
 
+pytestmark = pytest.mark.live
+
 # --- a host that stalls (fault 21) ---
 
 

@@ -18,6 +18,8 @@ from tests.live_run import LINES, LiveRun, config, leftovers, stage
 from tests.live_watch import PPS, SKIP, SPREAD, Watch, feeding, two_days
 from tests.test_run import replayed
 
+pytestmark = pytest.mark.live
+
 STALE_MS, TIMEOUT_MS = 200, 10
 WITHIN_NS = 1_000_000
 STALE = f"stale_line_ms = {STALE_MS}\ngap_timeout_ms = {TIMEOUT_MS}"

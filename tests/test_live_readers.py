@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.core.ring import EVENT, Reader, Ring
+from pydpdk.core.event import EVENT
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.process import rundir
 from pydpdk.process.stage_process import Batches
 from pydpdk.source import eal
@@ -28,6 +29,8 @@ from tests.command import ROOT
 from tests.live_oracle import WITNESS, Told, send
 from tests.live_run import LiveRun, config, leftovers, stage
 from tests.port_child import run_child
+
+pytestmark = pytest.mark.live
 
 PPS = 20_000
 FEED = "window = 8192\ngap_timeout_ms = 60000"

@@ -22,7 +22,9 @@ from pydpdk.process import rundir
 from tests.live_run import LiveRun, config, leftovers, stage
 from tests.live_watch import SKIP, SPREAD, feeding, frames_in, gone
 
-INSTANTS = 25
+pytestmark = pytest.mark.live
+
+INSTANTS = 12
 SPAN_S = 2.6  # start takes about one second, then there is traffic for one, then it drains
 SEED = 24
 
@@ -50,7 +52,8 @@ def test_a_signal_at_any_instant(
     """To the supervisor alone, or to all processes as a terminal and systemd send it."""
     draw = random.Random(SEED * 1000 + instant)
     number = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[instant % 3]
-    kind, after, to_all = draw.choice(["af_packet", "tpacket"]), draw.random(), draw.random() < 0.4
+    kind, to_all = draw.choice(["af_packet", "tpacket"]), draw.random() < 0.4
+    after = (instant + draw.random()) / INSTANTS
     wire = pydpdk_wire
     spec = config(tmp_path / "live.toml", f"{kind}:{wire.b.name}", rest=stage(SPREAD, SKIP))
     run = LiveRun(spec, "--seconds", "1", namespace=wire.b.namespace)
@@ -91,7 +94,7 @@ def test_a_second_signal_ends_it_at_once(first_s: float, tmp_path: Path, pydpdk_
         begun = time.monotonic()
         os.kill(run.process.pid, signal.SIGINT)  # two of a kind may be one while C code runs
         run.process.wait(10)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5, "a child may take 20 s to drain"
     assert run.process.returncode == 130
     assert "Traceback" not in run.log
     assert [pid for pid in pids if not gone(pid, 3)] == []

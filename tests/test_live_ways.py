@@ -28,6 +28,8 @@ from testbed.plan import Feed, plan
 from tests.live_run import LINES, LiveRun, config, leftovers
 from tests.test_run import replayed
 
+pytestmark = pytest.mark.live
+
 HEADERS = 14 + 20 + 8  # Ethernet, IPv4, UDP
 REPORT = 0x22  # RFC 3376 4.2
 LEAVE = 3  # CHANGE_TO_INCLUDE_MODE, RFC 3376 4.2.12
@@ -55,9 +57,15 @@ def datagrams(day: Path) -> list[tuple[str, int, bytes]]:
     return found
 
 
-def send_datagrams(namespace: Namespace, interface: str, day: Path, pps: float) -> int:
+def send_datagrams(
+    namespace: Namespace, interface: str, day: Path, pps: float, run: LiveRun
+) -> int:
     """By the kernel's own UDP, to the groups; how many."""
-    with namespace.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with (
+        run.room() as room,
+        namespace.inside(),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
         index = socket.if_nametoindex(interface)
         sender.setsockopt(
             socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", b"", b"", index)
@@ -65,6 +73,8 @@ def send_datagrams(namespace: Namespace, interface: str, day: Path, pps: float) 
         all_of_them, begun = datagrams(day), time.monotonic()
         for n, (group, port, payload) in enumerate(all_of_them):
             time.sleep(max(0.0, begun + n / pps - time.monotonic()))
+            while not room(n):
+                time.sleep(0.001)
             sender.sendto(payload, (group, port))
     return len(all_of_them)
 
@@ -127,7 +137,7 @@ def test_tap_is_a_host_with_a_kernel_on_the_other_side(
             ask(namespace, "t0")
             hear(heard, 15, lambda p, left=set(GROUPS): reports(p, EXCLUDE, left))
             assert ping(namespace) == b"are you there? " * 10
-        sent = send_datagrams(namespace, "t0", day, 4_000)
+        sent = send_datagrams(namespace, "t0", day, 4_000, run)
         run.until(lambda _: run.counter("frames_parsed") >= sent, "all frames there")
         with listening(namespace, "t0") as heard:
             record = run.stop()
@@ -310,7 +320,7 @@ def test_the_kernel_joins_what_its_own_udp_sends(
     with LiveRun(spec, namespace=wire.b.namespace) as run:
         run.ready()
         assert joined(wire) >= GROUPS
-        sent = send_datagrams(wire.a.namespace, wire.a.name, day, 4_000)
+        sent = send_datagrams(wire.a.namespace, wire.a.name, day, 4_000, run)
         run.until(lambda _: run.counter("frames_parsed") >= sent, "all frames there")
         record = run.stop()
     assert run.process.returncode == 0, run.log

@@ -30,7 +30,8 @@ FOLDERS = (
     "net/frag", "net/igmp_arp", "net/ip_options", "net/malformed", "net/mixed", "net/tcp",
     "net/tunnel", "net/udp_checksum_length", "net/vlan", "net/websocket", "orders",
 )  # fmt: skip
-SLOW = ("cme", "ice", "miax", "nyse")
+ODD = "reported"  # each of its captures has an answer of its own, not all of them capinfos'
+SLOW = ("cboe", "cme", "ice", "miax", "nyse", "omi")
 BY_FOLDER = pytest.mark.parametrize(
     "folder", [pytest.param(f, marks=[pytest.mark.slow] if f in SLOW else []) for f in FOLDERS]
 )

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pydpdk.synth.gen import generate
+from testbed.plan import Feed, plan
 from tests.command import ROOT
+from tests.live_oracle import send
 from tests.live_run import LiveRun, config, leftovers, stage
 
 APPS = {
@@ -45,9 +47,10 @@ def replayed(path: Path, tmp_path: Path, name: str) -> dict:
         return run.end()
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("kind", DEVICES)
 def test_a_live_run_gives_the_books_and_orders_of_its_recording(
-    kind: str, day: Path, tmp_path: Path, pydpdk_wire, pydpdk_feeder
+    kind: str, day: Path, tmp_path: Path, pydpdk_wire
 ) -> None:
     """One string changes: the interface, then the flight recorder's dump of it."""
     wire = pydpdk_wire
@@ -55,7 +58,8 @@ def test_a_live_run_gives_the_books_and_orders_of_its_recording(
                   rest=stages("skip"))  # fmt: skip
     with LiveRun(spec, "--flights", str(tmp_path), namespace=wire.b.namespace) as run:
         run.ready()
-        ledger = pydpdk_feeder(day, pps=20_000)
+        with run.room() as room:
+            ledger = send(wire, plan(Feed.capture(day), pps=20_000), room=room)
         run.until(lambda s: run.counter("frames_parsed") >= ledger.sent, "all frames there")
         run.process.send_signal(signal.SIGUSR1)
         run.until(lambda _: "flight recorder:" in run.log, "dumped")

@@ -35,7 +35,7 @@ def host(tmp_path, monkeypatch):
     made = ready(tmp_path / "host")
     monkeypatch.setattr(doctor, "Host", lambda: made)
     monkeypatch.setattr(finding, "SAMPLE_S", 0.0)
-    monkeypatch.setattr(configuration.config_file, "cpus", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(configuration, "cpus", lambda: {0, 1, 2, 3})
     return made
 
 
@@ -222,6 +222,7 @@ def test_usage(tmp_path):
     assert "nosuch.toml" in refused(2, "doctor", "--for", "run", "--config", "nosuch.toml")
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("kind", ["tpacket", "af_packet", "af_xdp"])
 def test_what_is_told_of_rights_is_what_the_kernel_says(kind, tmp_path, pydpdk_wire):
     """With just the rights that the doctor asks for a source opens; without one it does not."""

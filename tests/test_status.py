@@ -47,6 +47,7 @@ def times(tshark: str, path: Path) -> list[int]:
     return [int(line.replace(".", "")) for line in text.split()]
 
 
+@pytest.mark.live
 def test_a_run_is_seen_from_outside(day, tmp_path, tshark, pydpdk_wire, pydpdk_feeder):
     """Two loops, one of which hears nothing; frames in two parts with a pause between."""
     wire = pydpdk_wire
@@ -106,6 +107,7 @@ def test_a_run_is_seen_from_outside(day, tmp_path, tshark, pydpdk_wire, pydpdk_f
     assert leftovers(run.name) == []
 
 
+@pytest.mark.live
 def test_frames_of_a_run_that_was_killed_are_still_there(day, tmp_path, pydpdk_wire, pydpdk_feeder):
     wire = pydpdk_wire
     spec = config(tmp_path / "live.toml", f"tpacket:{wire.b.name}")

@@ -14,6 +14,8 @@ from pydpdk.process.supervisor import Supervisor
 from tests.command import ROOT
 from tests.live_run import config, leftovers, stage
 
+pytestmark = pytest.mark.live
+
 SPREAD = f"{ROOT}/apps/spread.py:Spread"
 
 

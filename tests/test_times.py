@@ -203,6 +203,7 @@ def test_a_run_s_times_are_seen_while_it_runs_and_logged(
     assert leftovers(run.name) == []
 
 
+@pytest.mark.live
 def test_a_run_outlives_a_log_that_cannot_be_written(day: Path, tmp_path: Path) -> None:
     """/dev/full takes nothing; the record is whole all the same."""
     spec = config(tmp_path / "full.toml", f"pcap:{day}", rest=stage(SPREAD, 'policy = "block"'))

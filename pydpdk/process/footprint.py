@@ -14,30 +14,30 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine.engine import ring_slots
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
-from pydpdk.process.config import Config, Loop, Source
+from pydpdk.process.config import Config, LoopPlan, SourcePlan
 from pydpdk.source.opening import queue_bytes
 
 RECORD = 64
 
 
-def slots(config: Config, loop: Loop) -> int:
+def slots(config: Config, loop: LoopPlan) -> int:
     """Records that the ring of a loop holds."""
     return max(config.ring_slots, ring_slots([plan.feed for plan in loop.feeds]))
 
 
-def flight_bytes(loop: Loop) -> int:
-    """Of the flight recorder of a loop, a power of two; 0: it has none."""
+def flight_bytes(loop: LoopPlan) -> int:
+    """Size of a loop's flight recorder, a power of two; 0: it has none."""
     size = sum(source.flight_mb for source in loop.sources) << 20
     return 1 << (size - 1).bit_length() if size else 0
 
 
 def shared(config: Config) -> int:
-    """Of rings and flight recorders."""
+    """Shared memory of all rings and flight recorders."""
     loops = config.loops()
     return sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
 
 
-def ports(config: Config) -> Iterator[tuple[Source, int]]:
+def ports(config: Config) -> Iterator[tuple[SourcePlan, int]]:
     """Sources behind a DPDK driver, and the queues asked of each."""
     for source in config.sources:
         if source.device.kind.dpdk and (queues := config.queues(source.name)):
@@ -50,7 +50,7 @@ def pools(config: Config) -> int:
 
 
 def sockets(config: Config) -> int:
-    """Of the receive rings of packet sockets."""
+    """Kernel memory of the packet sockets' receive rings."""
     return sum(
         source.rx_ring_mb * config.queues(source.name) << 20
         for source in config.sources
@@ -74,12 +74,12 @@ def locked(config: Config) -> int:
 
 
 def books(config: Config) -> int:
-    """Of the engine's books."""
+    """Memory of the engine's books."""
     return sum(_feed_books(plan.feed) for plan in config.feeds)
 
 
 def mirrors(config: Config) -> int:
-    """Of the stages' own books at most."""
+    """Memory that the books of all stages may grow into."""
     feeds = {loop.core: [plan.feed for plan in loop.feeds] for loop in config.loops()}
     return sum(_feed_books(feed) for stage in config.stages for feed in feeds[stage.core])
 
@@ -104,5 +104,5 @@ def eal_memory(config: Config) -> int:
 
 
 def cores(config: Config) -> tuple[int, ...]:
-    """That receive."""
+    """The cores that receive, sorted."""
     return tuple(sorted({plan.core for plan in config.feeds if plan.core is not None}))

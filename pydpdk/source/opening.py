@@ -147,9 +147,12 @@ def _devargs(description: Description, wish: Wish, until_open: ExitStack) -> tup
 
 
 def _plain_path(name: str, until_open: ExitStack) -> str:
-    """The file under a name that device arguments can carry: no comma, space, bracket..."""
+    """The file under a name that device arguments can carry: no comma, space, bracket...
+
+    From DPDK 24.11 on they have 127 bytes in all.
+    """
     path = Path(name).absolute()
-    if re.fullmatch(r"[\w./+-]+", str(path), flags=re.A):
+    if re.fullmatch(r"[\w./+-]{1,80}", str(path), flags=re.A):
         return str(path)
     link = Path(until_open.enter_context(tempfile.TemporaryDirectory(prefix="pydpdk-")), "capture")
     link.symlink_to(path)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import Utc
 from pydpdk.errors import UsageError
 from pydpdk.errors import check as check_code
@@ -45,7 +46,7 @@ GROUPS = {
 LINK_STATES = ("unknown", "up", "down", "gone")  # enum link_state
 
 
-class Source:
+class Source(Closes):
     """An open source; close it, or use it in ``with``.
 
     `pointer` is the ``struct source *`` for the core, NULL after close; views of its last burst
@@ -61,12 +62,6 @@ class Source:
     def close(self) -> None:
         pointer, self.pointer = self.pointer, ffi.NULL
         lib.source_close(pointer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def send(self, frames: Sequence[bytes]) -> int:
         """Send whole Ethernet frames without FCS, from the thread that takes bursts.
