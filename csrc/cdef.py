@@ -15,8 +15,20 @@ def cdef(header: str) -> str:
     return re.sub(r"^[ \t]*#(?:.*\\\n)*.*$", "", text, flags=re.M)
 
 
-ffibuilder = cffi.FFI()
-headers = os.environ["CDEF_HEADERS"].split()
-for name in headers:
-    ffibuilder.cdef(cdef(name))
-ffibuilder.set_source("pydpdk._core", "\n".join(f'#include "{name}"' for name in headers))
+core, benches = (os.environ.get(name, "").split() for name in ("CDEF_HEADERS", "BENCH_HEADERS"))
+
+
+def module(name: str, headers: list[str], shared: cffi.FFI | None = None) -> cffi.FFI:
+    """An extension of these headers; the types of the core's are ``shared`` with it."""
+    made = cffi.FFI()
+    if shared:
+        made.include(shared)
+    for header in headers:
+        made.cdef(cdef(header))
+    made.set_source(name, "\n".join(f'#include "{header}"' for header in [*core, *benches]))
+    return made
+
+
+ffibuilder = module("pydpdk._core", core)
+if benches:
+    ffibuilder = module("pydpdk.bench._bench", benches, ffibuilder)

@@ -79,6 +79,7 @@
     X(book_instrument, "instrument code out of range, 0, or remapped to another symbol") \
     X(book_full, "no memory left for an order, a level or an instrument") \
     X(book_crossed, "events that left a book crossed or locked") \
+    X(quote_size_cut, "quotes with a size above 32 bits, told as undefined, with FLAG_WIDE") \
     /* output */ \
     X(events_written, "records written to the ring") \
     X(events_lost, "records not written because a blocking reader left no room") \

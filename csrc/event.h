@@ -2,7 +2,13 @@
 #include <stdint.h>
 
 /* The record: 64 bytes, one cache line, the only thing that crosses a ring. Market events,
- * orders and execution reports share the first 40 bytes, so one stream can carry them all. */
+ * orders and execution reports share the first 40 bytes, so one stream can carry them all.
+ *
+ * Sizes are integers in the unit of their instrument: 10^-n of a share, coin or contract, where n is
+ * told by EVENT_INSTRUMENT, 0 for whole shares. What 32 bits do not hold is flagged, never cut in
+ * silence: FLAG_WIDE says that `aux` has the upper half of `size` (event_size()), and on an
+ * EVENT_QUOTE that a size is told as UNDEF_SIZE, which the book has whole. Orders have 32 bits in a book too: a larger one is refused, counted, and its book
+ * suspect. So is a price that 1e-9 in 64 bits does not hold: it is read as UNDEF_PRICE. */
 
 #define UNDEF_PRICE INT64_MAX
 enum { FEEDS_MAX = 64 };     /* feeds whose records one ring carries */
@@ -17,7 +23,8 @@ enum event_kind {
     EVENT_LOST = 4,         /* `order_id` records before this one were not written to this ring */
     EVENT_SYSTEM = 5,       /* venue-wide: aux = the venue's event code */
     /* about an instrument */
-    EVENT_INSTRUMENT = 8,   /* directory; order_id = symbol, 8 ASCII bytes space padded */
+    EVENT_INSTRUMENT = 8,   /* directory; order_id = symbol, its first 8 ASCII bytes, space padded;
+                             * size = round lot; aux = n: sizes are in 10^-n */
     EVENT_STATUS = 9,       /* trading state: aux = the venue's code */
     EVENT_AUCTION = 10,     /* imbalance: price, size, aux = code */
     EVENT_INFO = 11,        /* any other administrative message: aux = venue message type */
@@ -30,7 +37,7 @@ enum event_kind {
     EVENT_TRADE = 20,       /* a trade that changes no book: hidden, cross, auction */
     EVENT_BREAK = 21,       /* a trade was broken: order_id = match number */
     /* about levels */
-    EVENT_LEVEL = 24,       /* price level: size = the new total, 0 when it is gone */
+    EVENT_LEVEL = 24,       /* price level: size = the new total (may be wide), 0 when it is gone */
     EVENT_QUOTE = 25,       /* best prices after an event changed them */
     /* our orders: stage -> risk -> gateway */
     EVENT_ORDER_NEW = 32,   /* order_id = ours; side, price, size; aux = TIME_IN_FORCE_* */
@@ -41,6 +48,10 @@ enum event_kind {
     EVENT_CANCELED = 42,    /* size = what was left */
     EVENT_REJECT = 43,      /* aux = REJECT_* */
     EVENT_CANCEL_REJECT = 44,
+    /* reserved: no record of these is written yet */
+    EVENT_FILL_INFO = 45,   /* behind a FILL: the venue's match number, liquidity, fee */
+    EVENT_EXPIRED = 46,     /* an approved order that was never sent, and will not be */
+    EVENT_SENT = 47,        /* an approved order was written to its session */
     /* about the appliance; instrument_id = feed << 16 where one feed is meant */
     EVENT_ENGINE = 48,      /* an engine began to write this ring: what came before broke off here;
                              * order_id = 1 for the first one, 2 for the next...;
@@ -48,8 +59,12 @@ enum event_kind {
     EVENT_LINK = 49,        /* order_id = source, aux = enum link_state */
     EVENT_LINE = 50,        /* order_id = line (0 is A), aux = enum line_state */
     EVENT_FEED = 51,        /* all lines of a feed: aux = enum line_state */
-    EVENT_MARK = 52,        /* a batch ends; ts_recv = record clock, order_id = what was handled */
+    EVENT_MARK = 52,        /* a batch ends; ts_recv = record clock, order_id = what was handled;
+                             * sequence = the next one of the feed that was handled last */
+    EVENT_CHECKPOINT = 53,  /* reserved: order_id = hash of the state at this place */
+    EVENT_GATEWAY = 54,     /* reserved: numbers of a gateway's session */
 };
+enum { EVENT_KINDS_MAX = 64 };   /* kinds stay below: a set of them is one word */
 
 enum engine_state { ENGINE_BEGINS = 0, ENGINE_DIED = 1 };
 enum line_state { LINE_ALIVE = 0, LINE_STALE = 1 };     /* heard again; silent for too long */
@@ -65,6 +80,7 @@ enum {                      /* event.flags */
     FLAG_HIDDEN = 32,       /* not displayed, or not printable */
     FLAG_CROSS = 64,        /* from an auction or cross */
     FLAG_INCOMPLETE = 128,  /* the venue has more updates to come for this event */
+    FLAG_WIDE = 256,        /* a size above 32 bits: see above */
 };
 
 enum { SIDE_NONE = 0, SIDE_BID = 1, SIDE_ASK = 2 };     /* the aggressor's book side on trades is the

@@ -8,6 +8,7 @@ buffer-format.rst): busybox, the init script, and the modules in an order that i
 from __future__ import annotations
 
 import fcntl
+import lzma
 import os
 import re
 import shutil
@@ -37,7 +38,7 @@ class Kernel:
     """An unpacked kernel package."""
 
     image: Path
-    modules: Path  # lib/modules/VERSION
+    modules: Path  # lib/modules/VERSION or usr/lib/modules/VERSION
 
     @property
     def version(self) -> str:
@@ -68,8 +69,10 @@ def _cached(folder: Path) -> Kernel | None:
     images = sorted(folder.glob("linux-image-*/boot/vmlinuz-*"), key=_version)
     if not images:
         return None
-    modules = images[-1].parent.parent / "lib/modules" / images[-1].name.removeprefix("vmlinuz-")
-    return Kernel(images[-1], modules)
+    version = images[-1].name.removeprefix("vmlinuz-")
+    tree = images[-1].parent.parent
+    merged = tree / "usr/lib/modules" / version  # from Debian 13 on
+    return Kernel(images[-1], merged if merged.is_dir() else tree / "lib/modules" / version)
 
 
 def _version(path: Path) -> list[int]:
@@ -123,7 +126,7 @@ def module_files(kernel: Kernel, names: Iterable[str]) -> list[Path]:
 
     A name that this kernel has built in has no file and is left out.
     """
-    files = {_plain(path.stem): path for path in kernel.modules.rglob("*.ko")}
+    files = {module_name(path): path for path in kernel.modules.rglob("*.ko*")}
     order: dict[str, Path] = {}
 
     def add(name: str) -> None:
@@ -139,13 +142,23 @@ def module_files(kernel: Kernel, names: Iterable[str]) -> list[Path]:
     return list(order.values())
 
 
+def module_name(path: Path) -> str:
+    return _plain(path.name.partition(".")[0])
+
+
 def _plain(name: str) -> str:
     return name.replace("-", "_")
 
 
+def _content(module: Path) -> bytes:
+    """Unpacked: Debian 13 compresses them, and busybox's insmod wants them plain."""
+    data = module.read_bytes()
+    return lzma.decompress(data) if module.suffix == ".xz" else data
+
+
 def _depends(module: Path) -> list[str]:
     """From the module's own .modinfo: no depmod has run over an unpacked package."""
-    found = re.search(rb"\0depends=([^\0]*)\0", module.read_bytes())
+    found = re.search(rb"\0depends=([^\0]*)\0", _content(module))
     return found[1].decode().split(",") if found and found[1] else []
 
 
@@ -168,6 +181,6 @@ def initramfs(kernel: Kernel, modules: Iterable[str]) -> bytes:
     parts.append(_entry("bin/busybox", FILE, busybox))
     parts.append(_entry("init", FILE, INIT.read_bytes()))
     for i, path in enumerate(module_files(kernel, modules)):
-        parts.append(_entry(f"modules/{i:02}-{path.name}", FILE, path.read_bytes()))
+        parts.append(_entry(f"modules/{i:02}-{module_name(path)}.ko", FILE, _content(path)))
     parts.append(_entry("TRAILER!!!", 0))
     return b"".join(parts)

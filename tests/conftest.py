@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from testbed import vm
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.pop("PYTHONUNBUFFERED", None)  # what is written late can fail late
 
 # No time limits: other tests keep the cores busy. In CI the same examples every time, so that
 # what fails there fails by the change that it looks at; elsewhere new ones.

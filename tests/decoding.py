@@ -9,8 +9,8 @@ import numpy as np
 
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters
-from pydpdk.core.event import join
-from pydpdk.core.ring import EVENT, Reader, Ring
+from pydpdk.core.event import EVENT, join
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import check
 
 MIDNIGHT = 1_700_000_000 * 10**9

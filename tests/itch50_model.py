@@ -9,6 +9,7 @@ from pydpdk._core import lib
 from tests.itch50_spec import unpack
 
 UNDEF = 2**63 - 1
+NOTHING = 2**32 - 1
 SIDES = {b"B": lib.SIDE_BID, b"S": lib.SIDE_ASK}
 Record = tuple[int, ...]
 PRICE_MAX = 214_748_3647 * 10**5
@@ -33,7 +34,7 @@ class Model:
         if instrument == 0:
             self.counted["book_instrument"] += 1
             flags = lib.FLAG_LAST | lib.FLAG_SUSPECT
-            return [(lib.EVENT_INFO, 0, flags, 0, UNDEF, 0, 2**32 - 1, ord(letter))]
+            return [(lib.EVENT_INFO, 0, flags, 0, UNDEF, 0, NOTHING, ord(letter))]
         if letter in "AF":
             side = SIDES.get(m["side"], 0)
             self.add(instrument, side, m["order_reference"], m["price"], m["shares"])
@@ -77,7 +78,7 @@ class Model:
 
     def take(self, kind: int, m: dict[str, Any]) -> list[int]:
         """The record of an execution, cancel or delete of an order."""
-        order, shares, instrument = m["order_reference"], m.get("shares", 2**32 - 1), m["locate"]
+        order, shares, instrument = m["order_reference"], m.get("shares", NOTHING), m["locate"]
         row = [kind, 0, 0, instrument, UNDEF, order, shares, 0]
         if order not in self.orders:
             self.fail(instrument, "book_unknown_order")
@@ -98,7 +99,7 @@ class Model:
 
     def replace(self, m: dict[str, Any]) -> list[Record]:
         known = m["order_reference"] in self.orders
-        old = self.take(lib.EVENT_DELETE, {**m, "shares": 2**32 - 1})
+        old = self.take(lib.EVENT_DELETE, {**m, "shares": NOTHING})
         if known:
             self.add(old[3], old[1], m["new_order_reference"], m["price"], m["shares"])
         new = [lib.EVENT_ADD, old[1], lib.FLAG_REPLACE, old[3], m["price"]]
@@ -111,7 +112,7 @@ class Model:
         ask = min((r[2] for r in rows if r[1] == lib.SIDE_ASK), default=UNDEF)
         at = [sum(r[3] for r in rows if (r[1], r[2]) == key)
               for key in ((lib.SIDE_BID, bid), (lib.SIDE_ASK, ask))]  # fmt: skip
-        return bid, ask, min(at[0], 2**32 - 1), min(at[1], 2**32 - 1)
+        return bid, ask, min(at[0], NOTHING), min(at[1], NOTHING)
 
     def told(self, rows: list[list[int]]) -> list[Record]:
         """With the flags of the book after the message, and its quote when it moved."""
@@ -129,4 +130,7 @@ class Model:
         rows[-1][2] |= lib.FLAG_LAST | crossed
         if moved:
             rows[-2][2] |= crossed
+            cut = NOTHING in top[2:]
+            rows[-1][2] |= lib.FLAG_WIDE * cut
+            self.counted["quote_size_cut"] += cut
         return [tuple(row) for row in rows]

@@ -17,12 +17,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from pydpdk.bench import compare, data, selftest, versus, worker
+from pydpdk.bench import compare, data, versus, worker
 from pydpdk.bench.compare import Gate
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
 from pydpdk.bench.versus import Pair
-from pydpdk.errors import DataError, HostError
+from pydpdk.errors import DataError, HostError, UsageError
 
 MARKET = data.Market(data.QUICK, Path("none"), Path("none"), [0])
 CASE, ROUNDS = "way", 6
@@ -78,6 +78,30 @@ def sides(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Made]]:
 
 def pair(keep: bool = True) -> Pair:
     return Pair(Build("old", "none"), Build("new", "none"), MARKET, keep)
+
+
+def test_the_same_files_are_refused_but_as_self(sides: dict[str, Made]) -> None:
+    with pytest.raises(UsageError, match="--against self"):
+        pair().must_differ()
+
+
+def test_who_begins_changes_and_every_turn_has_a_partner(
+    sides: dict[str, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    ask = Fake.ask
+
+    def listen(side: Fake, do: str, **arguments: Any) -> Any:
+        told.append((side.build.label, do))
+        return ask(side, do, **arguments)
+
+    monkeypatch.setattr(Fake, "ask", listen)
+    monkeypatch.setattr(versus, "TURNS", 3)
+    monkeypatch.setattr(versus, "ROUND_S", 1e9)
+    sides |= {"old": partial(rate, 5.0), "new": partial(rate, 5.0)}
+    pair().measure(CASE, 2)
+    turns = "".join(label[0] for label, do in told if do == "turn")
+    assert turns == "onnoon" + "noonno" + "onnoon"
 
 
 def rate(*turns: float) -> Case:
@@ -145,19 +169,6 @@ def test_a_side_that_dies_costs_its_case_alone(sides: dict[str, Made], keep: boo
     assert failed(found, "median:5%")[0] == "way: it ended"
     sides["new"] = partial(rate, 5.0)
     assert both.measure(CASE, ROUNDS)["series"][0]["new"]["rounds"] == ROUNDS
-
-
-def test_a_selftest_that_cannot_measure_says_so(
-    sides: dict[str, Made], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none() -> Case:
-        raise HostError("no room")
-
-    sides["this build"] = none
-    monkeypatch.setattr(selftest, "CASE", CASE)
-    monkeypatch.setattr(selftest, "market_of", lambda *_: MARKET)
-    with pytest.raises(HostError, match=r"way could not be measured: .*no room"):
-        selftest.selftest(1, 1.2, Path("none"), True, lambda row: None)
 
 
 def test_series_that_come_and_go_are_refused(sides: dict[str, Made]) -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pydpdk._core import lib
-from pydpdk.bench import agents, data, latency, receive
-from pydpdk.bench.agents import Testpmd, Wires, Worker
+from pydpdk.bench import data
+from pydpdk.bench.cases import latency, readers, receive, trade
 from pydpdk.bench.measure import Case, Series
+from pydpdk.bench.wires import agents
+from pydpdk.bench.wires.agents import Testpmd, Wires, Worker
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
 from pydpdk.source import eal
 from testbed.net import missing
-from tests.port_child import ROOT
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="needs two cores, one for whoever sends"
@@ -76,18 +76,19 @@ def test_what_the_loop_counts_is_what_was_sent(market: data.Market) -> None:
         worker.ask("open", spec="ring:")
         worker.ask("engine", orders_max=1 << 14)
         frames = worker.ask("load", path=str(market.alone))["frames"]
-        for what in (lib.BENCH_DRIVER, lib.BENCH_SOURCE, lib.BENCH_PIPELINE):
+        for what in ("driver", "source", "pipeline"):
             how: dict[str, Any] = {"what": what, "idle_ms": 200, "looped": True}
             told = worker.ask("receive", wanted=frames, **how)
             assert told["packets"] == frames
             assert frames / 32 <= told["polls"] <= frames
-            assert (told["own_ns"] > 0) == (what == lib.BENCH_PIPELINE)
+            assert (told["own_ns"] > 0) == (what == "pipeline")
             short = worker.ask("receive", wanted=0, **how)
             assert (short["packets"], short["polls"]) == (0, 0)
-        silent = worker.ask("receive", what=lib.BENCH_SOURCE, wanted=1, idle_ms=20)
+        silent = worker.ask("receive", what="source", wanted=1, idle_ms=20)
         assert (silent["packets"], silent["polls"], silent["ns"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["memif", "veth"])
 def test_latency_has_every_driver_beside_the_sockets(measured: Measure, name: str) -> None:
     if lacking := missing():
@@ -128,7 +129,7 @@ def test_all_that_is_sent_comes_through_in_order(market: data.Market) -> None:
 
 def test_one_core_is_a_named_skip(market: data.Market) -> None:
     alone = data.Market(market.size, market.both, market.alone, market.cores[-1:])
-    for name, case in (receive.cases() | latency.cases()).items():
+    for name, case in (receive.cases() | latency.cases() | {"readers": readers.readers}).items():
         with pytest.raises(HostError, match=r"two cores|without DPDK"), case(alone):
             pytest.fail(name)
 
@@ -159,20 +160,62 @@ def test_a_worker_that_fails_says_why(market: data.Market) -> None:
             worker.ask("no_such_thing")
 
 
+@pytest.mark.skipif(bool(missing()), reason="needs namespaces")
 def test_nothing_is_left_behind(market: data.Market) -> None:
-    if not eal.version():
-        pytest.skip("pydpdk was built without DPDK")
-    with receive.receive(market, "memif"):
-        pass
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = process.read_bytes()
-            cwd = os.readlink(process.parent / "cwd")
-        except OSError:
-            continue
-        ppid = (process.parent / "stat").read_text().rsplit(")")[1].split()[1]
-        ours = cwd == str(ROOT) and int(ppid) == os.getpid()
-        assert not (ours and b"pydpdk.bench.agent" in line)
+    before = left()
+    with receive.receive(market, "tpacket"):
+        assert left() != before  # it would be seen
+    with ExitStack() as stack:
+        trade.StageDesk(stack, "tpacket", latency.cores_of(market.cores))
+        assert left() != before
+    assert left() == before
+
+
+def left() -> set[str]:
+    """Processes below this one, and the namespaces and shared memory that it holds.
+
+    Of /dev/shm only what is open here: other tests make files there meanwhile.
+    """
+    return set(children(os.getpid())) | set(namespaces()) | set(shared())
+
+
+def shared() -> Iterator[str]:
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            target = os.readlink(fd)
+            if target.startswith(("/memfd:", "/dev/shm/")):
+                yield f"{fd.name} {target}"
+
+
+def children(parent: int) -> Iterator[str]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rsplit(")")[1].split()[1]) == parent:
+                yield f"process {stat.parent.name}"
+
+
+def namespaces() -> Iterator[str]:
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            target = os.readlink(fd)
+            if target.startswith(("net:", "/memfd")):
+                yield target
+
+
+def test_every_reader_sees_every_record_or_is_missing_by_name(
+    market: data.Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "RECORDS", 500)
+    with readers.readers(market) as case:
+        case.measure(2)
+    result = case.result()
+    free = min(len(market.cores) - 1, readers.READERS_MAX)
+    assert len(result["series"]) == 2 * free
+    assert len(result["missing"]) == 2 * (readers.READERS_MAX - free)
+    for row in result["series"]:
+        assert row["percentiles"][readers.WAY]["count"] == 2 * 500 * int(row["name"][0])
+    for why in result["missing"].values():
+        assert f"has {len(market.cores)}" in why
 
 
 def test_samples_of_the_first_round_do_not_count() -> None:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydpdk.bench.search import Edge, Search, find
+from pydpdk.bench.wires.search import Edge, Search, find
 
 loads = st.integers(1, 10_000_000)
 

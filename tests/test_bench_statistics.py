@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_ind
 
 from pydpdk.bench import statistics
 from pydpdk.bench.statistics import paired, unpaired
+from pydpdk.errors import HostError
 
 ROUNDS = 10
 seeds = st.integers(0, 2**32 - 1)
@@ -154,13 +157,20 @@ def test_pairs_need_a_partner() -> None:
         paired([1.0] * 6, [1.0] * 7)
 
 
-@pytest.mark.parametrize(
-    ("probability", "freedom", "value"),
-    [(0.995, 1, 63.657), (0.995, 2, 9.925), (0.995, 5, 4.032), (0.995, 9, 3.250),
-     (0.975, 4, 2.776), (0.9, 5, 1.476), (0.995, 30, 2.750), (0.995, 120, 2.617)],
-)  # fmt: skip
-def test_student_is_that_of_the_tables(probability: float, freedom: int, value: float) -> None:
-    assert statistics.student(probability, freedom) == pytest.approx(value, abs=6e-4)
+@given(seeds, st.floats(0.001, 0.3))
+def test_the_interval_of_two_runs_is_that_of_yuen(seed: int, noise: float) -> None:
+    """Of the trimmed t test of scipy, on the logarithms."""
+    old, new = np.random.default_rng(seed).normal(0, noise, (2, ROUNDS))
+    found = unpaired(np.exp(old).tolist(), np.exp(new).tolist())
+    theirs = ttest_ind(new, old, trim=0.2, equal_var=False).confidence_interval(0.99)
+    assert math.log(found.low) == pytest.approx(theirs.low, rel=1e-6)
+    assert math.log(found.high) == pytest.approx(theirs.high, rel=1e-6)
+
+
+def test_a_host_without_scipy_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(HostError, match=r"pip install 'pydpdk\[bench\]'"):
+        paired([1.0] * 6, [1.0] * 6)
 
 
 def test_spread_and_drift() -> None:

@@ -14,20 +14,19 @@ import sys
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pydpdk import _core
-from pydpdk.bench import data, trees, versus
-from pydpdk.bench.agents import Refused, Wires, Worker
-from pydpdk.bench.rings import Partner
+from pydpdk.bench import _bench, data, trees, versus
+from pydpdk.bench.cases.rings import Partner
 from pydpdk.bench.versus import Pair, Side
+from pydpdk.bench.wires.agents import Refused, Wires, Worker
 from pydpdk.errors import HostError, UsageError
-from tests.bench_results import VALIDATOR
+from tests.bench_results import check
 from tests.command import ROOT, call, refused, start
 
-CORE = Path(str(_core.__file__)).resolve()
+CORE, LOOPS = (Path(str(module.__file__)).resolve() for module in (_core, _bench))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,9 @@ def checkout(tmp_path: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "pydpdk", tree / "pydpdk", ignore=ignore)
     (tree / "build").mkdir()
-    (tree / "build" / CORE.name).symlink_to(CORE)
-    echo = tree / "pydpdk" / "bench" / "echo.py"
+    for made in (CORE, LOOPS):
+        (tree / "build" / made.name).symlink_to(made)
+    echo = tree / "pydpdk" / "bench" / "cases" / "echo.py"
     mark = f"open({str(tmp_path / 'was-here')!r}, 'w').write(__file__)\n"
     echo.write_text(echo.read_text().replace("\nimport ", f"\n{mark}import ", 1))
     return tree
@@ -91,11 +91,11 @@ def test_the_other_tree_is_what_its_processes_import(checkout: Path, folder: Pat
         pytest.skip("one core")
     before = files_of(checkout)
     done = call(
-        "bench", "run", "hop", "--quick", "--rounds", 5, "--keep", "--against", checkout,
+        "bench", "run", "hop", "--quick", "--rounds", 1, "--keep", "--against", checkout,
         "--dir", folder, "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
-    VALIDATOR.validate(done.json)
+    check(done.json)
     old, new = done.json["old"], done.json["new"]
     assert old["package"] == str(checkout / "pydpdk")
     assert new["package"] == str(ROOT / "pydpdk")
@@ -110,45 +110,34 @@ def test_the_other_tree_is_what_its_processes_import(checkout: Path, folder: Pat
 def test_rounds_pair_up_without_peers(folder: Path, keep: list[str]) -> None:
     rounds = 2
     done = call(
-        "bench", "run", "memory", "ring", "--quick", "--rounds", rounds, *keep, "--against",
-        "self", "--dir", folder, "--json",
+        "bench", "run", "memory", *["ring"] * len(keep), "--quick", "--rounds", rounds, *keep,
+        "--against", "self", "--dir", folder, "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
-    VALIDATOR.validate(done.json)
-    assert [case["name"] for case in done.json["cases"]] == ["ring", "memory"]
+    check(done.json)
+    assert [case["name"] for case in done.json["cases"]] == [*["ring"] * len(keep), "memory"]
     for case in done.json["cases"]:
         assert {row["role"] for row in case["series"]} == {"ours", "floor"}
         for row in case["series"]:
             assert row["old"]["rounds"] == row["new"]["rounds"] == rounds
             assert row["changes"][0]["verdict"] == "too noisy to say"  # 2 rounds are no verdict
         assert case["meanwhile"]["seconds"] > 0
-    constant = done.json["cases"][1]["series"]
+    constant = done.json["cases"][-1]["series"]
     assert all(row["old"]["figures"] == row["new"]["figures"] for row in constant)
     assert done.json["stalls"]["before"][0]["looks"] > 0
 
 
-def test_who_begins_changes_and_every_turn_has_a_partner(
+@pytest.mark.slow
+def test_a_planted_slowdown_is_found_and_nothing_where_none_is(
     market: data.Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, str]] = []
-    sides: list[Side] = []
-    ask = Side.ask
-
-    def listen(side: Side, do: str, **arguments: Any) -> dict[str, Any]:
-        if side not in sides:
-            sides.append(side)
-        if do in ("turn", "settle"):
-            told.append((sides.index(side) % 2, do))
-        return ask(side, do, **arguments)
-
-    monkeypatch.setattr(Side, "ask", listen)
-    monkeypatch.setattr(versus, "TURNS", 3)
-    monkeypatch.setattr(versus, "ROUND_S", 1e9)
-    pair = Pair(trees.here(), trees.here(), market, keep=True)
-    sides.clear()
-    pair.measure("memory", 2, only="order alone")
-    turns = [who for who, do in told if do == "turn"]
-    assert turns == [0, 1, 1, 0, 0, 1, *[1, 0, 0, 1, 1, 0], *[0, 1, 1, 0, 0, 1]]
+    """The whole path of a comparison, with this build on both sides."""
+    monkeypatch.setattr(versus, "ROUND_S", 0.05)
+    plain, slow = trees.here(), replace(trees.here(), planted=2.0)
+    for build, verdicts in ((slow, {"slower"}), (plain, {"no change seen", "too noisy to say"})):
+        found = Pair(plain, build, market, keep=True).measure("decode", 6, only="pydpdk")
+        (change,) = found["series"][0]["changes"]
+        assert change["verdict"] in verdicts, change
 
 
 def test_what_is_planted_is_in_the_timed_loop() -> None:
@@ -166,25 +155,13 @@ def test_what_is_planted_is_in_the_timed_loop() -> None:
     assert slow > measure.timed(spin)
 
 
-def test_the_same_files_are_refused_but_as_self(market: data.Market) -> None:
-    pair = Pair(trees.here(), trees.here(), market, keep=True)
-    with pytest.raises(UsageError, match="--against self"):
-        pair.must_differ()
-
-
-def test_a_case_that_one_side_cannot_run_is_named(market: data.Market) -> None:
-    pair = Pair(trees.here(), trees.here(), market, keep=True)
-    found = pair.measure("nosuch", 2)
-    assert "has no case nosuch" in found["skipped"]
+def test_a_worker_says_what_it_cannot_and_why_it_died(market: data.Market) -> None:
     with Side(trees.here(), market.cores) as side:
         side.ask("session", both="a", alone="b", size=[1, 1, 1])
-        with pytest.raises(Refused, match="no case"):
+        with pytest.raises(Refused, match="no case nosuch"):
             side.ask("open", name="nosuch")
-
-
-def test_a_side_that_dies_says_why(market: data.Market) -> None:
-    with Side(trees.here(), market.cores) as side, pytest.raises(HostError, match="nosuch"):
-        side.ask("nosuch")
+        with pytest.raises(HostError, match=r"ended with 1: .*absent"):
+            side.ask("absent")
 
 
 @pytest.mark.parametrize("other", ["nosuch", "--version", "HEAD:pydpdk", ""])
@@ -278,13 +255,16 @@ def test_a_python_without_pydpdk_is_refused(tmp_path: Path, folder: Path) -> Non
 
 @pytest.mark.slow
 def test_a_commit_is_built_once_beside_the_tree(repository: Path, tmp_path: Path) -> None:
-    for name in ("pydpdk", "testbed", "csrc"):
+    """Its build copies this one: what is compiled is not the question here."""
+    for name in ("pydpdk", "testbed"):
         shutil.copytree(
             ROOT / name, repository / name, dirs_exist_ok=True,
             ignore=shutil.ignore_patterns("__pycache__"),
         )  # fmt: skip
-    for name in ("meson.build", "meson.options", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, repository / name)
+    (repository / "meson.build").write_text(
+        "project('copy')\nfs = import('fs')\n"
+        + "".join(f"fs.copyfile('{made}', '{made.name}')\n" for made in (CORE, LOOPS))
+    )
     commit(repository)
     (repository / "pydpdk" / "broken.py").write_text("what is not committed takes no part")
     said: list[str] = []
@@ -314,5 +294,5 @@ def test_ctrl_c_prints_what_was_measured(folder: Path, market: data.Market) -> N
     found = json.loads(out)
     assert found["interrupted"]
     assert [case["name"] for case in found["cases"]] == ["ring"]
-    VALIDATOR.validate(found)
+    check(found)
     assert all(row["rounds"] < rounds for row in found["cases"][0]["series"])

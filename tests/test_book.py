@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.books import ASK, BID, Books, Queue, Top
+from pydpdk.core.books import Books, Queue, Top
+from pydpdk.core.event import ASK, BID
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.errors import CoreError, UsageError
 from tests.naive_book import NaiveBooks

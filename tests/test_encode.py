@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.event import records
 from pydpdk.core.layout import UNDEF_PRICE, dtype
 from pydpdk.stage.orders import Orders
 from pydpdk.tape.pcapfile import CaptureWriter
-from pydpdk.trade.risk import records
 
 # OUCH 5.0, 2.1 Enter Order, spelled out from the specification's table of offsets and lengths.
 ENTER_ORDER = struct.Struct(">c I c I 8s Q c c c c c 14s H")

@@ -18,6 +18,8 @@ from pydpdk import ASK, BID, EVENT, KINDS, DataError, Feed, StageError, UsageErr
 from pydpdk.core.hist import POINTS
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
+from pydpdk.tape.pcapfile import CaptureWriter
+from testbed.frames import datagram
 from tests.command import COMMAND, ROOT, well
 from tests.recount import books, delivered
 
@@ -355,6 +357,8 @@ class Failing(pydpdk.Stage):
     [
         ({"sources": "nosuch.pcap"}, DataError, "nosuch.pcap: no such file"),
         ({"sources": []}, UsageError, "no source"),
+        ({"sources": "ring:a=1", "feeds": None}, UsageError, "name its feeds"),
+        ({"sources": f"{ROOT}/README.md", "feeds": None}, DataError, "README.md"),
         ({"feeds": "itch51"}, UsageError, "'itch51' is not one of"),
         ({"feeds": "deep10"}, DataError, "no deep10 stream"),
         ({"feeds": "itch50@1.2.3.4:5"}, DataError, "nothing for itch50@1.2.3.4:5"),
@@ -374,6 +378,14 @@ def test_errors_say_what_is_wrong_and_leave_nothing_open(day, changes, error, wo
     with pytest.raises(error, match=words):
         pydpdk.replay(**{"sources": day, "feeds": "itch50", **changes})
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_capture_of_something_else_says_what_it_has(tmp_path):
+    path = tmp_path / "other.pcap"
+    with CaptureWriter(path) as capture:
+        capture.write(10**18, datagram(b"hello", dst="239.1.2.3", dst_port=77))
+    with pytest.raises(DataError, match=r"no feed is known .* it has: 239.1.2.3:77 \(unknown\)"):
+        pydpdk.replay(path)
 
 
 def test_a_source_that_is_missing_closes_those_before_it(day):

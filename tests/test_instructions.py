@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from pydpdk.bench import instructions
 from pydpdk.bench.instructions import Count, Counts
-from pydpdk.cli import bench_instructions
+from pydpdk.cli.bench import command
 from pydpdk.errors import Exit, HostError
 
 PARSE = (
@@ -79,13 +79,13 @@ FOUND = Counts("gcc 1.2.3", "-O3", [Count("walk", "packet", 103.1, 100.0),
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(bench_instructions, "count", lambda: FOUND)
+    monkeypatch.setattr(instructions, "count", lambda: FOUND)
     monkeypatch.setattr(instructions, "BASELINE", tmp_path / "baseline.json")
     return tmp_path / "baseline.json"
 
 
 def call(*args: str) -> Result:
-    return CliRunner().invoke(bench_instructions.instructions, args, catch_exceptions=False)
+    return CliRunner().invoke(command, ["instructions", *args], catch_exceptions=False)
 
 
 def test_more_than_three_percent_is_too_high(counted: Path) -> None:

@@ -236,6 +236,11 @@ def test_a_level_beyond_32_bits_is_quoted_as_undefined() -> None:
         events = itch.decode(add(1, shares=most - 1), add(2, shares=1), add(3, shares=1))
         quotes = events[events["kind"] == lib.EVENT_QUOTE]
         assert quotes["bid_size"].tolist() == [most - 1, most]
+        assert (quotes["flags"] & lib.FLAG_WIDE).astype(bool).tolist() == [False, True]
+        assert itch.counted()["quote_size_cut"] == 1
+        level = ffi.new("struct level *")
+        assert lib.book_depth(itch.books, events["instrument_id"][-1], lib.SIDE_BID, 1, level) == 1
+        assert level.size == most + 1
 
 
 def test_any_message_makes_its_instrument_seen() -> None:

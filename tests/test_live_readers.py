@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.core.ring import EVENT, Reader, Ring
+from pydpdk.core.event import EVENT
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.process import rundir
 from pydpdk.process.stage_process import Batches
 from pydpdk.source import eal

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
-from pydpdk.core.event import EVENT
+from pydpdk.core.event import EVENT, Event, sizes
 from pydpdk.engine.feed import Feed
 from pydpdk.engine.mirror import Mirror
 from pydpdk.errors import DataError
@@ -133,3 +133,20 @@ def test_a_restarted_engine_begins_with_empty_suspect_books(tmp_path: Path) -> N
         assert mirror.books.orders == 0
         assert mirror.gaps[0] == 1
         assert mirror.stats["breaks"] == 1
+
+
+def test_a_level_above_32_bits_is_whole() -> None:
+    """As of a token of which 5,000,000,000 are wanted at one price; ``sizes`` reads it so too."""
+    most = 5_000_000_000
+    events = np.zeros(2, EVENT)
+    events["kind"] = lib.EVENT_SESSION, lib.EVENT_LEVEL
+    events[1]["side"], events[1]["price"] = lib.SIDE_BID, 10**9
+    events[1]["size"], events[1]["aux"] = most % 2**32, most >> 32
+    events[1]["flags"] = lib.FLAG_WIDE
+    with Mirror(Feed("deep10", FEED.lines, **SMALL)) as mirror:
+        mirror.apply(events)
+        bids, _ = mirror.books.depth(0)
+        assert bids["size"].tolist() == [most]
+    assert sizes(events).tolist() == [0, most]
+    record = Event._make(int(events[1][name]) for name in Event._fields)
+    assert record.quantity == most

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench import data, peers
 from pydpdk.bench.data import LINES, packets_of
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.peers import BOOKKEEPERS, DECODERS, FRAME_PARSERS, RECORDERS, WALKERS, Peer
 from pydpdk.source.source import open_source
 from pydpdk.tape.pcapfile import CaptureWriter

@@ -100,8 +100,9 @@ def test_an_empty_capture_ends_at_once(tmp_path: Path) -> None:
     assert (frames, last) == ([], NO_DATA)
 
 
-def test_file_names_that_device_arguments_cannot_carry(tmp_path: Path) -> None:
-    path = write(tmp_path / "a, b=[c] \u00e9.pcap", [(frame(60), 1.0)])
+@pytest.mark.parametrize("name", ["a, b=[c] \u00e9.pcap", f"{'long' * 50}.pcap"])
+def test_file_names_that_device_arguments_cannot_carry(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, [(frame(60), 1.0)])
     frames, *_ = run_child(READ, f"net_pcap:{path}")
     assert len(frames) == 1
 

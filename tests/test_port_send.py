@@ -114,17 +114,18 @@ def test_captures_cannot_send(tmp_path: Path) -> None:
 
 def test_net_pcap_writes_what_is_sent(tmp_path: Path) -> None:
     sent = [frame(size, size) for size in SIZES if size <= 1522] * 50
-    source = write(tmp_path / "in.pcap", [(data, 1.0 + i) for i, data in enumerate(sent)])
+    write(tmp_path / "in.pcap", [(data, 1.0 + i) for i, data in enumerate(sent)])
     run_child(
         FRAMES
         + """
-with open_source(f"net_pcap0,rx_pcap={sys.argv[1]},tx_pcap={sys.argv[2]}") as source:
+import os
+os.chdir(sys.argv[1])
+with open_source("net_pcap0,rx_pcap=in.pcap,tx_pcap=out.pcap") as source:
     while frames := read(source, 1, 0.1)[0]:
         all_of(source, [bytes.fromhex(data) for data, _, _ in frames])
 say(0)
 """,
-        source,
-        tmp_path / "out.pcap",
+        tmp_path,
     )
     with RawPcapReader(str(tmp_path / "out.pcap")) as written:
         assert [data for data, _ in written] == sent

@@ -18,7 +18,7 @@ from pydpdk.core.books import Books
 from pydpdk.core.event import EVENT, KINDS, join
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.core.ring import Reader
-from pydpdk.engine.engine import END, Engine
+from pydpdk.engine.engine import END, Engine, Live
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError, UsageError
 from pydpdk.gateway.gateway import Fills, Gateway
@@ -32,6 +32,7 @@ from pydpdk.tape.pcapfile import CaptureWriter
 from pydpdk.trade.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
 from testbed.frames import datagram, itch_system, mold
 from tests.command import ROOT
+from tests.pipeline import replay
 from tests.recount import packets, records
 
 LINES = ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B))
@@ -495,3 +496,13 @@ def test_profit_is_exact_however_large():
 def test_what_an_engine_refuses(day, feeds, options, words):
     with open_source(f"pcap:{day}") as source, pytest.raises(UsageError, match=words):
         Engine([source], feeds, **options)
+
+
+def test_a_mark_tells_the_next_sequence(long_day):
+    """A journal that ends there knows where to go on, whatever messages wrote no record."""
+    got = replay(long_day, [FEED], live=Live(marks=True))
+    marks = got.events[got.events["kind"] == lib.EVENT_MARK]
+    told = np.maximum.accumulate(got.events["sequence"])[got.events["kind"] == lib.EVENT_MARK]
+    assert len(marks) > 10
+    assert (marks["sequence"] >= told).all()
+    assert marks["sequence"][-1] == got.result["sequence"][0]["last"] + 1

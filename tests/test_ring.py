@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.ring import EVENT, Events, Reader, Ring
+from pydpdk.core.event import EVENT, Events
+from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import CoreError, PydpdkError
 
 SHM = Path("/dev/shm")
@@ -145,7 +146,7 @@ def spoil(path: Path, offset: int, data: bytes) -> None:
     ("field", "data"),
     [
         ("magic", bytes(8)),
-        ("version", struct.pack("<I", 2)),
+        ("version", struct.pack("<I", lib.RING_VERSION + 1)),
         ("record_size", struct.pack("<I", 128)),
         ("layout_hash", bytes(8)),
         ("slots", struct.pack("<Q", 0)),
@@ -610,3 +611,15 @@ class RingMachine(RuleBasedStateMachine):
 
 TestRingMachine = RingMachine.TestCase
 TestRingMachine.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+def test_how_far_records_are_safe_is_said_by_a_reader_and_read_by_the_writer() -> None:
+    def levels() -> list[int]:
+        return [lib.ring_level(ring.pointer, level) for level in range(lib.RING_LEVELS)]
+
+    with Ring(SLOTS) as ring, Reader(fd=ring.fd) as journal:
+        assert levels() == [0, 0, 0]
+        lib.ring_raise(journal.pointer, lib.RING_DURABLE, 7)
+        lib.ring_raise(journal.pointer, lib.RING_SHIPPED, 9)
+        lib.ring_raise(journal.pointer, lib.RING_DURABLE, 5)  # it only rises
+        assert levels() == [7, 9, 0]

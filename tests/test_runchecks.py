@@ -34,7 +34,7 @@ def host(tmp_path, monkeypatch):
     made = ready(tmp_path / "host")
     monkeypatch.setattr(doctor, "Host", lambda: made)
     monkeypatch.setattr(finding, "SAMPLE_S", 0.0)
-    monkeypatch.setattr(configuration.config_file, "cpus", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(configuration, "cpus", lambda: {0, 1, 2, 3})
     return made
 
 

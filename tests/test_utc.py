@@ -19,10 +19,8 @@ from pydpdk.core.utc import (
     HOST_UTC,
     UNKNOWN,
     ClockDomainError,
-    HostClock,
     State,
     Utc,
-    host_clock,
     same_domain,
 )
 from pydpdk.errors import PydpdkError
@@ -226,16 +224,6 @@ def test_live_it_tells_the_host_clock_within_its_bound():
     assert checked > 500
     assert state.updates > 10
     assert state.error_ns < 100_000
-
-
-def test_the_kernel_tells_its_own_error():
-    clock = host_clock()
-    assert clock.error_max_ns >= 0
-    assert clock.tai_offset_s in range(100)
-    state = State(1, 50, 0, 0, 0, 0, 0)
-    assert HostClock(True, 1000, 10, 0, 37).bound_ns(state) == 1050
-    assert HostClock(False, 1000, 10, 0, 37).bound_ns(state) is None
-    assert HostClock(True, 1000, 10, 0, 37).bound_ns(state._replace(error_ns=UNKNOWN)) is None
 
 
 # --- the protocol between the control thread and the readers ---

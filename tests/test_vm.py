@@ -285,8 +285,8 @@ def test_the_initramfs_is_what_cpio_reads() -> None:
         assert {
             name.replace("-", "_") for name in needed.stdout.strip().split(",") if name
         } <= loaded
-        loaded.add(path.stem.replace("-", "_"))
-        assert any(name.endswith(f"-{path.name}") for name in names)
+        loaded.add(vm_kernel.module_name(path))
+        assert any(name.endswith(f"-{vm_kernel.module_name(path)}.ko") for name in names)
     assert {"vfio_pci", "overlay", "virtio_console"} <= loaded
 
 

@@ -8,7 +8,7 @@
 /* Loops that `pydpdk bench` times from Python: what this host can do at best, and the parts of
  * the core one by one. Nothing of the product calls these. */
 
-const char *bench_compiler(void);       /* that built the core */
+const char *bench_compiler(void);       /* that built this extension and the core */
 const char *bench_flags(void);
 
 /* ---- floors ---- */

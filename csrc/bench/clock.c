@@ -62,6 +62,8 @@ int clock_ask(struct clock_bounce *bounce, uint64_t trips, struct clock_offset *
     return 0;
 }
 
+uint64_t clock_ns(uint64_t ticks) { return ticks_ns(ticks); }
+
 uint64_t clock_looks(uint64_t count)
 {
     uint64_t sum = 0;

@@ -9,6 +9,7 @@ struct clock_pair {             /* one moment on both */
     uint64_t bracket;           /* ticks that the look at the kernel's clock took: the pair's error is half */
 };
 void clock_pair(struct clock_pair *pair);       /* the best of many looks */
+uint64_t clock_ns(uint64_t ticks);              /* as these loops count: each extension measures the rate itself */
 uint64_t clock_looks(uint64_t count);           /* at the TSC, one after the other; their sum */
 
 /* Two threads on two cores bounce a word; the one that answers writes its counter into it. */

@@ -1,7 +1,6 @@
 #include "bench/live.h"
 #include "base/clock.h"
 #include "counter_id.h"
-#include "dpdk/port.h"
 #include <stddef.h>
 
 enum { CHUNK = 32 };
@@ -18,21 +17,17 @@ static uint64_t offer(struct source *out, const struct packet *frames, uint64_t 
     return rc > 0 ? (uint64_t)rc : 0;
 }
 
-static uint64_t handled(const struct engine *engine)
-{
-    return engine_counters(engine)->value[COUNT_frames_received];
-}
-
 static int poll_once(struct bench_receive *r)
 {
     struct packet packets[BURST_MAX];
-    if (r->what == BENCH_DRIVER)
-        return port_poll(r->source, r->burst);
-    if (r->what == BENCH_SOURCE)
-        return r->source->burst(r->source, packets, r->burst);
-    uint64_t before = handled(r->engine);
-    int rc = engine_step(r->engine);
-    return rc < 0 ? rc : (int)(handled(r->engine) - before);
+    if (r->poll != NULL)
+        return r->poll(r->source, (int)r->burst);
+    if (r->step == NULL)
+        return r->source->burst(r->source, packets, (int)r->burst);
+    const uint64_t *received = &r->counters->value[COUNT_frames_received];
+    uint64_t before = *received;
+    int rc = r->step(r->engine);
+    return rc < 0 ? rc : (int)(*received - before);
 }
 
 int bench_receive(struct bench_receive *r)
@@ -49,7 +44,7 @@ int bench_receive(struct bench_receive *r)
         uint64_t now = ticks_now();
         if (n < 0)
             return n;
-        if (n > 0 || (before > 0 && r->what != BENCH_DRIVER))
+        if (n > 0 || (before > 0 && r->poll == NULL))
             r->ticks += now - begun;
         r->packets += (uint64_t)n;
         r->polls += n > 0;
@@ -62,11 +57,12 @@ int bench_receive(struct bench_receive *r)
 }
 
 /* No time stamp of single polls: that takes as long as an empty poll. */
-uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty)
+uint64_t bench_idle(struct source *source, int (*poll)(struct source *source, int max), uint64_t polls,
+                    uint64_t *empty)
 {
     uint64_t begun = ticks_now(), none = 0;
     for (uint64_t i = 0; i < polls; i++)
-        none += port_poll(source, BURST_MAX) == 0;
+        none += poll(source, BURST_MAX) == 0;
     *empty = none;
     return ticks_now() - begun;
 }

@@ -4,29 +4,29 @@
 
 /* Loops of `pydpdk bench` over open sources: one thread receives, another process sends. */
 
-enum bench_what {
-    BENCH_DRIVER = 1,           /* take bursts and free them, as testpmd's rxonly does; DPDK ports only */
-    BENCH_SOURCE = 2,           /* the source's bursts: a view of every frame */
-    BENCH_PIPELINE = 3,         /* the engine's steps: parsed, decoded, in the ring */
-};
-
+/* What is polled: the engine's steps (parsed, decoded, in the ring), or the driver alone (bursts
+ * taken and freed, as testpmd's rxonly does), or, where both are NULL, the source's bursts. The
+ * calls are the core's own: see csrc/meson.build. */
 struct bench_receive {
     struct source *source;
-    struct engine *engine;      /* for BENCH_PIPELINE */
+    struct engine *engine;
+    const struct counters *counters;            /* the engine's */
+    int (*step)(struct engine *engine);         /* engine_step */
+    int (*poll)(struct source *source, int max);    /* port_poll */
     struct source *looped;      /* this thread also sends, a burst before each poll; NULL: another process does */
     const struct packet *frames;    /* that it sends, `wanted` of them */
     uint64_t wanted;            /* packets; ends without them idle_ns after the last */
     uint64_t idle_ns;
-    int32_t what;               /* enum bench_what */
-    int32_t burst;
+    int64_t burst;
     uint64_t packets, polls;    /* received; polls that received something */
     uint64_t ticks;             /* in those, and in the poll after each, where a source lets its frames go */
 };
 
 /* 0, or the negative errno that ended it. */
 int bench_receive(struct bench_receive *receive);
-/* Ticks that `polls` polls of a DPDK port take; *empty: how many of them found nothing. */
-uint64_t bench_idle(struct source *source, uint64_t polls, uint64_t *empty);
+/* Ticks that so many polls of a DPDK port take; *empty: how many of them found nothing. */
+uint64_t bench_idle(struct source *source, int (*poll)(struct source *source, int max), uint64_t polls,
+                    uint64_t *empty);
 /* Sends them as fast as they are taken in bursts of `burst`, one each `every_ns`; returns how many
  * were taken. Gives up when none is for `give_up_ns`. */
 uint64_t bench_send(struct source *out, const struct packet *frames, uint64_t count, uint64_t burst,

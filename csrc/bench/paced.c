@@ -72,8 +72,6 @@ static int listen(struct bench_paced *p)
 
 static uint64_t due_of(const struct bench_paced *p, uint64_t i)
 {
-    if (p->rate == 0)
-        return p->begun_ns;
     return p->begun_ns + i / p->rate * SECOND_NS + i % p->rate * SECOND_NS / p->rate;
 }
 
@@ -123,7 +121,7 @@ static void note_late(struct bench_paced *p, struct schedule *s, uint64_t due, u
 {
     if (now - due > p->behind_max_ns)
         p->behind_max_ns = now - due;
-    if (p->rate == 0 || now - due <= PACED_BEHIND_NS)
+    if (now - due <= PACED_BEHIND_NS)
         return;
     p->behind += due > s->behind_until;
     p->behind_ns += now - (due > s->behind_until ? due : s->behind_until);
@@ -176,7 +174,7 @@ int bench_paced(struct bench_paced *p)
     struct schedule s = { .stamp = 0 };
     for (int i = 0; i < PACED_BATCH; i++)
         s.batch[i] = (struct outgoing){ .data = p->frames + (uint64_t)i * p->len, .len = p->len };
-    p->begun_ns = p->ended_ns = monotonic_now() + (p->rate != 0 ? SECOND_NS / p->rate : 0);
+    p->begun_ns = p->ended_ns = monotonic_now() + SECOND_NS / p->rate;
     while (p->sent < p->count) {
         if (p->stall_ns != 0 && p->sent >= p->stall_at)
             stall(p);

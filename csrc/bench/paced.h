@@ -2,7 +2,7 @@
 #include "source/source.h"
 
 /* The generator of `pydpdk bench`: one frame again and again, each when it is due. Theory in
- * bench_paced.c. Times are CLOCK_MONOTONIC in ns, written big endian. */
+ * paced.c. Times are CLOCK_MONOTONIC in ns, written big endian. */
 
 enum {
     PACED_BATCH = 32,
@@ -35,7 +35,7 @@ struct bench_paced {
     uint32_t number;
     uint64_t sequence;
     uint64_t count;
-    uint64_t rate;              /* frames a second; 0: all are due at once */
+    uint64_t rate;              /* frames a second */
     uint64_t nap_ns;            /* it sleeps while none is due, at most so long; 0: it spins */
     uint64_t rest_ns;           /* and at least so long: others on its core get their turn */
     uint64_t give_up_ns;        /* no frame was taken for so long */

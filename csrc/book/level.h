@@ -4,7 +4,8 @@
 
 /* The sorted level arrays of all book sides, in one arena. Theory in level.c. */
 
-enum { NO_LEVEL = 0xffffffff, LEVEL_CLASSES = 32 };
+enum { NO_LEVEL = 0xffffffff };
+enum { LEVEL_CLASSES = 32 };
 
 struct level_arena {
     struct level *level;

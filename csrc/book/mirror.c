@@ -1,5 +1,6 @@
 #include "book/mirror.h"
 #include "book/state.h"
+#include "event_size.h"
 #include "counter_id.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -109,7 +110,7 @@ static int quote(struct mirror *mirror, struct book *book, uint32_t instrument, 
 /* A venue that takes back a level which it never gave is told of as it is. */
 static int level(struct mirror *mirror, uint32_t instrument, const struct event *event)
 {
-    int rc = book_level(mirror->books, instrument, event->side, event->price, event->size);
+    int rc = book_level(mirror->books, instrument, event->side, event->price, event_size(event));
     return rc == COUNT_book_unknown_level ? 0 : rc;
 }
 

@@ -11,6 +11,14 @@ static uint32_t best(const struct books *books, const struct book_side *side, in
     return level->size < UNDEF_SIZE ? (uint32_t)level->size : UNDEF_SIZE;
 }
 
+static uint16_t wide(struct counters *counters, const struct book *book)
+{
+    if (book->bid_size != UNDEF_SIZE && book->ask_size != UNDEF_SIZE)
+        return 0;
+    COUNT(counters, quote_size_cut);
+    return FLAG_WIDE;
+}
+
 /* Brings the announced top of one side up to date; was it another? */
 static int moved(const struct books *books, struct book *book, int ask)
 {
@@ -39,7 +47,7 @@ static void announce(struct decoder *decoder, const struct book *book, const str
     struct event quote = {
         .ts_recv = cause->ts_recv, .ts_event = cause->ts_event, .sequence = cause->sequence,
         .instrument_id = cause->instrument_id, .kind = EVENT_QUOTE,
-        .flags = FLAG_LAST | cross | book_flags(book, decoder->gaps),
+        .flags = FLAG_LAST | cross | book_flags(book, decoder->gaps) | wide(decoder->out.counters, book),
         .bid = book->bid, .ask = book->ask, .bid_size = book->bid_size, .ask_size = book->ask_size,
     };
     if (cross)

@@ -546,6 +546,10 @@ static void tell_batch(struct engine *engine, uint64_t before, int handled)
 {
     struct event event = { .kind = EVENT_MARK, .flags = FLAG_LAST, .ts_recv = engine->now, .price = UNDEF_PRICE,
                            .order_id = handled > 0 ? (uint64_t)handled : 0 };
+    if (engine->busy != NULL) {
+        event.sequence = feed_expected(engine->busy);
+        event.instrument_id = feed_decoder(engine->busy)->out.feed << 16;
+    }
     if (engine->config.marks && written(engine) != before)
         outlet_put(&engine->outlet, &event);
 }

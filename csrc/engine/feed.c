@@ -356,6 +356,7 @@ uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages)
 
 void feed_sample(struct feed *feed, struct sample *sample) { feed->decoder.out.sample = sample; }
 void feed_tap(struct feed *feed, struct tap *tap) { feed->tap = tap; }
+uint64_t feed_expected(const struct feed *feed) { return arbiter_expected(feed->arbiter); }
 const struct feed_config *feed_config(const struct feed *feed) { return &feed->config; }
 struct books *feed_books(struct feed *feed) { return feed->decoder.books; }
 const struct decoder *feed_decoder(const struct feed *feed) { return &feed->decoder; }

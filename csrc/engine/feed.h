@@ -37,19 +37,20 @@ int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datag
 void feed_clock(struct feed *feed, uint64_t now);
 void feed_midnight(struct feed *feed, uint64_t midnight_ns);    /* of later sessions; any thread */
 uint64_t feed_deadline_us(const struct feed *feed);
-uint64_t feed_wake_us(const struct feed *feed);     /* not later than that, at less cost */
+uint64_t feed_wake_us(const struct feed *feed);      /* cheap lower bound of feed_deadline_us() */
 void feed_flush(struct feed *feed);     /* before the source's bytes go away */
 /* Records that the messages and breaks so far may write at most, in every session. It grows when
  * a packet is taken, flushed or not, so it is a function of the input alone. */
 uint64_t feed_load(const struct feed *feed);
 void feed_finish(struct feed *feed, uint64_t ts_recv);
 void feed_sync(struct feed *feed);      /* brings counters and the running ledger up to date */
-/* Looks closely at what the decoder does, or (NULL) no more. */
+/* Adds decoder ticks to `sample`; NULL stops. */
 void feed_sample(struct feed *feed, struct sample *sample);
 /* Ticks spent in the decoder since the last call, and the messages that took them. */
 uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages);
 void feed_tap(struct feed *feed, struct tap *tap);      /* NULL: none */
 
+uint64_t feed_expected(const struct feed *feed);    /* the sequence to deliver next; 0 before a session */
 const struct feed_config *feed_config(const struct feed *feed);
 struct books *feed_books(struct feed *feed);
 const struct decoder *feed_decoder(const struct feed *feed);

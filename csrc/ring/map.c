@@ -1,7 +1,8 @@
 /* The file of the ring: how it is made, checked, mapped and left.
  *
  *     offset 0       struct ring_header, read-only once made
- *     one page on    struct ring_writer, then RING_READERS struct ring_cursor
+ *     one page on    struct ring_writer, then RING_READERS struct ring_cursor, then RING_LEVELS
+ *                    struct ring_level
  *     slots_at       slots * struct event; mapped twice in a row, so no batch wraps
  *
  * An anonymous ring is a memfd, sealed against resizing. A named one is made nameless in
@@ -26,9 +27,11 @@
 
 enum { PAGE = 4096, LINE = 64, LINES_AT = PAGE, SLOTS_AT = 2 * PAGE, SLOTS_MAX = 1 << 28 };
 _Static_assert(sizeof(struct ring_header) <= LINES_AT, "header page");
-_Static_assert(sizeof(struct ring_writer) + RING_READERS * sizeof(struct ring_cursor) <= SLOTS_AT - LINES_AT,
+_Static_assert(sizeof(struct ring_writer) + RING_READERS * sizeof(struct ring_cursor)
+               + RING_LEVELS * sizeof(struct ring_level) <= SLOTS_AT - LINES_AT,
                "one page of lines");
-_Static_assert(sizeof(struct ring_writer) == LINE && sizeof(struct ring_cursor) == LINE, "one line per owner");
+_Static_assert(sizeof(struct ring_writer) == LINE && sizeof(struct ring_cursor) == LINE
+               && sizeof(struct ring_level) == LINE, "one line per owner");
 _Static_assert(RING_SLOTS_MIN * sizeof(struct event) % PAGE == 0, "slots end on a page");
 
 /* ---- layout hash: FNV-1a over what a record means ---- */
@@ -40,9 +43,11 @@ _Static_assert(RING_SLOTS_MIN * sizeof(struct event) % PAGE == 0, "slots end on 
     X(NONE) X(SESSION) X(SESSION_END) X(GAP) X(LOST) X(SYSTEM) X(INSTRUMENT) X(STATUS) X(AUCTION) \
     X(INFO) X(CLEAR) X(ADD) X(CANCEL) X(DELETE) X(EXECUTE) X(TRADE) X(BREAK) X(LEVEL) X(QUOTE) \
     X(ORDER_NEW) X(ORDER_CANCEL) X(ACK) X(FILL) X(CANCELED) X(REJECT) X(CANCEL_REJECT) \
-    X(ENGINE) X(LINK) X(LINE) X(FEED) X(MARK)
+    X(FILL_INFO) X(EXPIRED) X(SENT) X(ENGINE) X(LINK) X(LINE) X(FEED) X(MARK) X(CHECKPOINT) X(GATEWAY)
 #define FIELD_FACTS(field) { #field, offsetof(struct event, field), sizeof((struct event *)0)->field },
 #define KIND_FACTS(kind) { "EVENT_" #kind, EVENT_##kind, 0 },
+#define KIND_BELOW(kind) && (int)EVENT_##kind < (int)EVENT_KINDS_MAX
+_Static_assert(1 KINDS(KIND_BELOW), "a set of kinds is one word");
 
 static uint64_t fnv(uint64_t hash, const void *data, size_t length)
 {
@@ -361,4 +366,22 @@ uint64_t ring_next(const struct ring *ring) { return ring->next; }
 const struct ring_header *ring_header(const struct ring *ring) { return ring->header; }
 const struct ring_writer *ring_writer(const struct ring *ring) { return ring->writer; }
 const struct ring_cursor *ring_cursors(const struct ring *ring) { return ring->cursors; }
+
+static struct ring_level *level_of(const struct ring *ring, int level)
+{
+    return (struct ring_level *)(ring->cursors + RING_READERS) + level;
+}
+
+/* Release: pairs with the acquire in ring_level(); what the position promises was done before. */
+void ring_raise(struct ring *ring, enum ring_level_kind level, uint64_t position)
+{
+    struct ring_level *line = level_of(ring, level);
+    if (position > line->position)
+        __atomic_store_n(&line->position, position, __ATOMIC_RELEASE);
+}
+
+uint64_t ring_level(const struct ring *ring, enum ring_level_kind level)
+{
+    return __atomic_load_n(&level_of(ring, level)->position, __ATOMIC_ACQUIRE);
+}
 const struct event *ring_slots(const struct ring *ring) { return ring->slot; }

@@ -3,7 +3,7 @@
 
 /* Fixed records in shared memory: one writer, many readers. Theory in ring.c. */
 
-enum { RING_MAGIC = 0x676e6952, RING_VERSION = 1, RING_READERS = 16, RING_SLOTS_MIN = 64 };
+enum { RING_MAGIC = 0x676e6952, RING_VERSION = 2, RING_READERS = 16, RING_SLOTS_MIN = 64 };
 
 enum ring_policy {
     RING_FREE = 0,          /* no reader here */
@@ -39,6 +39,19 @@ struct ring_cursor {
     uint64_t pad[5];
 };
 
+/* How far the records of a ring are safe, as the one process that sees to it says: a journal, a
+ * shipper. Whoever must wait for that reads it, and the loop never waits. */
+enum ring_level_kind {
+    RING_DURABLE = 0,       /* on disk */
+    RING_SHIPPED = 1,       /* in the memory of another host */
+    RING_LOGGED = 2,        /* in a replicated log */
+    RING_LEVELS = 3,
+};
+struct ring_level {
+    uint64_t position;      /* records below it are safe so; 0: none is, or nobody sees to it */
+    uint64_t pad[7];
+};
+
 struct ring;                /* one process's handle on a ring, as writer or as reader */
 
 /* Makes a ring and is its writer. `name` is NULL for an anonymous one (memfd, share by
@@ -72,6 +85,9 @@ uint64_t ring_next(const struct ring *ring);    /* the position this handle writ
 const struct ring_header *ring_header(const struct ring *ring);
 const struct ring_writer *ring_writer(const struct ring *ring);
 const struct ring_cursor *ring_cursors(const struct ring *ring);    /* RING_READERS of them */
+/* By the process that sees to that level, a reader: positions only rise. */
+void ring_raise(struct ring *ring, enum ring_level_kind level, uint64_t position);
+uint64_t ring_level(const struct ring *ring, enum ring_level_kind level);
 const struct event *ring_slots(const struct ring *ring);  /* mapped twice in a row: 2 * slots records */
 
 /* Writer. */

@@ -121,7 +121,7 @@ def one_sided(old: dict[str, str], new: dict[str, str]) -> Row:
 
 
 def compare(old: Row, new: Row) -> Row:
-    """Two results of ``bench run`` (see shape.read_run), as one of kind ``compare``."""
+    """Two results of ``bench run`` (see report.read), as one of kind ``compare``."""
     before, after = ({case["name"]: case for case in result["cases"]} for result in (old, new))
     cases = [_both(name, before.get(name), after.get(name)) for name in after | before]
     return {
@@ -192,6 +192,11 @@ def failures(result: Row, gates: list[Gate]) -> list[str]:
     return found + [
         f"{gate.point}: nothing of ours has it on both sides" for gate in gates if gate not in seen
     ]
+
+
+def figure(row: Row, of: str, point: str) -> float:
+    """Of all rounds: the median, or a point of the whole distribution."""
+    return float(row["percentiles"][of][point] if of else row["median"])
 
 
 def percent(ratio: float) -> str:

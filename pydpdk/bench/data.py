@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.core.layout import dtype
 from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Endpoint, Feed
@@ -40,7 +40,7 @@ class Size:
 
 
 FULL = Size(messages=2_200_000, instruments=8_000, live_orders=1_000_000)
-QUICK = Size(messages=100_000, instruments=500, live_orders=20_000)
+QUICK = Size(messages=20_000, instruments=200, live_orders=4_000)
 
 
 def cache_dir() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pydpdk._core import ffi, lib
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.host.doctor import checks
 from pydpdk.host.info import Host, format_cores
 from pydpdk.host.nics import nics

@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydpdk._core import ffi, lib
 from pydpdk.bench.data import LINES
+from pydpdk.bench.loops import ffi, lib
 from pydpdk.errors import HostError
 from pydpdk.synth import gen
 from pydpdk.synth.pack import packer
@@ -79,6 +79,14 @@ class Counts(NamedTuple):
     flags: str
     parts: list[Count]
     incomparable: str
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        parts = [
+            part._asdict() | {"change": part.change, "too_high": part.too_high}
+            for part in self.parts
+        ]
+        return self._asdict() | {"tolerance": TOLERANCE, "parts": parts}
 
     def too_high(self) -> list[str]:
         """A line for each part above its baseline, and what to do about it."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pydpdk.bench.agents import SENDS
 from pydpdk.bench.run import CASES
+from pydpdk.bench.wires.agents import SENDS
 from pydpdk.source import eal
 
 

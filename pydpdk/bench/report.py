@@ -1,160 +1,230 @@
-"""Results as tables of Markdown and as one HTML page that needs nothing else."""
+"""The report of a run, as a file of JSON: what it must hold, written and read back.
+
+The structs below are its shape; code passes the plain values on. What is here but not declared
+is kept, what is declared and missing is refused. A member that changes its meaning or goes
+changes SCHEMA.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Literal
 
-from pydpdk.bench import output, plot, warn
-from pydpdk.bench.compare import percent
-from pydpdk.core.hist import POINTS, Hist
+import msgspec
 
-Row = dict[str, Any]
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; margin: 1em 0 } caption { text-align: left; font-weight: bold }
-td, th { padding: .15em .8em; border-bottom: 1px solid #ddd; text-align: left }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-.warning { color: #8a5a00 } svg { max-width: 100%; height: auto }
-"""
+from pydpdk.core.hist import POINTS
+from pydpdk.errors import DataError, UsageError
+
+SCHEMA = "pydpdk.bench/1"
+WHOLE = {"count", "max", *POINTS}  # of a distribution
+Plain = dict[str, Any]
+Verdict = Literal["slower", "faster", "no change seen", "too noisy to say"]
 
 
-@dataclass(frozen=True)
-class Table:
-    """``numbers``: how many columns at the end are figures."""
+class Build(msgspec.Struct):
+    """What was compiled how, and what it runs on."""
 
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: int
-
-
-def tables(result: Row) -> Iterator[Table]:
-    """Of one result, whatever its kind."""
-    for case in result["cases"]:
-        if case["series"]:
-            changed = any("changes" in row for row in case["series"])
-            yield from [_changes(case)] if changed else _figures(case)
+    commit: str
+    compiler: str
+    flags: str
+    dpdk: str
+    python: str
+    numpy: str
 
 
-def _figures(case: Row) -> Iterator[Table]:
-    rows = [
-        (
-            row["name"], row["role"], *(f"{row[name]:,.1f}" for name in ("min", "median", "max")),
-            f"{row['ratio']:,.2f} of {row['against']}" if "ratio" in row else "",
-        )
-        for row in case["series"]
-    ]  # fmt: skip
-    head = ("series", "role", "min", "median", "max", "ratio")
-    yield Table(f"{case['name']}, {case['unit']}", head, tuple(rows), 4)
-    rows = []
-    for row in case["series"]:
-        for of, points in row.get("percentiles", {}).items():
-            few = warn.thin(points)
-            figures = (
-                f"{value:,}" + (f" ({few[name]})" if name in few else "")
-                for name, value in points.items()
-            )
-            rows.append((row["name"], of, *figures))
-    if rows:
-        yield Table(
-            f"{case['name']}, distributions, ns (in brackets: rests on so many samples)",
-            ("series", "of", "count", *POINTS, "max"), tuple(rows), 2 + len(POINTS),
-        )  # fmt: skip
+class Side(Build):
+    """A build that was measured in turn with another: what its process imported."""
+
+    package: str
+    core: str
+    core_sha256: str
+    sources_sha256: str
 
 
-def _changes(case: Row) -> Table:
-    rows = []
-    for row in case["series"]:
-        for change in row["changes"]:
-            of, point = change["of"], change["point"]
-            figures = [f"{output.figure(row[side], of, point):,.1f}" for side in ("old", "new")]
-            judged = ["", ""]
-            if change["ratio"] is not None:
-                judged = [
-                    percent(change["ratio"]),
-                    f"{percent(change['low'])} to {percent(change['high'])}",
-                ]
-            rows.append((row["name"], row["role"], of, change["verdict"], point, *figures, *judged))
-    head = ("series", "role", "of", "verdict", "point", "old", "new", "change", "99 % interval")
-    return Table(f"{case['name']}, {case['unit']}", head, tuple(rows), 5)
+class Host(Build):
+    """See :func:`pydpdk.bench.host.describe`; ``core``: where measured loops ran."""
+
+    cpu: str
+    microcode: str
+    cores: int
+    usable: list[int]
+    core: int
+    l3: str
+    virtual: bool
+    kernel: str
+    command_line: str
+    governor: str
+    turbo: str
+    cstates: list[str]
+    thp: str
+    hugepages: list[Plain]
+    isolated: str
+    tickless: str
+    clocksource: str
+    tsc: dict[str, bool]
+    nics: list[Plain]
+    load: float
+    load_after: float
 
 
-def heading(result: Row) -> str:
-    """What was measured when and on what, in a line."""
-    host = result.get("host") or result["new"]
-    return f"{result['kind']} of {result['created']}, commit {host['commit'] or 'unknown'}"
+class Session(msgspec.Struct):
+    """The generated session that cases ran on."""
+
+    messages: int
+    instruments: int
+    live_orders: int
 
 
-def warnings(result: Row) -> list[str]:
-    """Of the whole and of its cases."""
-    found = list(result["warnings"])
-    for case in result["cases"]:
-        if "skipped" in case:
-            found.append(f"{case['name']}: skipped: {case['skipped']}")
-        found += [f"{case['name']}: {text}" for text in case.get("warnings", [])]
-        found += [f"{case['name']}: {name}: {why}" for name, why in case["missing"].items()]
-    return found
+class Series(msgspec.Struct):
+    """One measured thing. ``figures``: a round each; ``percentiles`` of all its single figures
+    (ns) by the two events they lie between, ``points`` those of each round, ``hists`` the
+    distributions as HdrHistogram's base64."""
+
+    name: str
+    role: Literal["ours", "floor", "peer"]
+    rounds: int
+    min: float
+    median: float
+    max: float
+    figures: list[float]
+    against: str = ""
+    against_role: str = ""
+    ratio: float | msgspec.UnsetType = msgspec.UNSET
+    percentiles: dict[str, dict[str, float]] = {}
+    points: dict[str, dict[str, list[float]]] = {}
+    hists: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if lost := self.points.keys() - self.percentiles.keys():
+            raise ValueError(f"percentiles lack {min(lost)!r}")
+        for of, percentiles in self.percentiles.items():
+            if lost := WHOLE - percentiles.keys():
+                raise ValueError(f"percentiles of {of!r} lack {min(lost)!r}")
 
 
-def markdown(results: Sequence[Row]) -> str:
-    """Tables to paste into a document, each result under what it was taken on."""
-    parts = []
-    for result in results:
-        host = result.get("host") or result["new"]
-        parts.append(
-            f"{heading(result)}: {host['cpu']}, kernel {host['kernel']}, {host['compiler']}"
-        )
-        for table in tables(result):
-            texts = len(table.head) - table.numbers
-            lines = [table.head, tuple(["---"] * texts + ["---:"] * table.numbers), *table.rows]
-            rows = [
-                "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines
-            ]
-            parts.append(f"**{table.title}**\n\n" + "\n".join(rows))
-        parts += ["\n".join(f"- {text}" for text in warnings(result))]
-    return "\n\n".join(filter(None, parts)) + "\n"
+class Change(msgspec.Struct):
+    """See :class:`pydpdk.bench.statistics.Change`; ``of`` "": of the rounds' figures."""
+
+    of: str
+    point: str
+    verdict: Verdict
+    rounds: int
+    ratio: float | None
+    low: float | None
+    high: float | None
+    noise: float | None
+    detectable: float | None
+    worse: float | None
+    why: str
 
 
-def page(results: Sequence[Row]) -> str:
-    """One HTML page: no script, nothing to fetch."""
-    body = "".join(map(_section, results))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>pydpdk bench</title>'
-        f"<style>{STYLE}</style></head>\n<body><h1>pydpdk bench</h1>\n{body}</body></html>\n"
-    )
+class Changed(msgspec.Struct):
+    """A series of two builds."""
+
+    name: str
+    role: Literal["ours", "floor", "peer"]
+    old: Series
+    new: Series
+    changes: list[Change]
 
 
-def _section(result: Row) -> str:
-    parts = [f"<h2>{escape(heading(result))}</h2>\n"]
-    parts += [f'<p class="warning">{escape(text)}</p>\n' for text in warnings(result)]
-    parts += map(_table, tables(result))
-    by_case: dict[str, dict[str, Hist]] = {}
-    for tag, hist in output.hists(result).items():
-        case, _, rest = tag.partition("/")
-        by_case.setdefault(case, {})[rest] = hist
-    for case, hists in by_case.items():
-        parts.append(plot.inline_svg(plot.draw(hists, case)) + "\n")
-    for name in ("host", "old", "new"):
-        if name in result:
-            rows = tuple((key, str(value)) for key, value in result[name].items())
-            parts.append(_table(Table(name, ("", ""), rows, 0)))
-    return "".join(parts)
+class Case(msgspec.Struct):
+    """Series measured together, or why they were not. ``missing``: series that could not be
+    measured, and why; ``facts``: what it ran on."""
+
+    name: str
+    missing: dict[str, str]
+    unit: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    skipped: str = ""
+    interrupted: bool = False
+    facts: Plain = {}
+    meanwhile: Plain = {}
+    ungated: list[str] = []
+    warnings: list[str] = []
+
+    def __post_init__(self) -> None:
+        if not self.unit and not self.skipped:
+            raise ValueError("neither 'unit' nor 'skipped'")
 
 
-def _table(table: Table) -> str:
-    texts = len(table.head) - table.numbers
+class Measured(Case, kw_only=True):
+    series: list[Series]
 
-    def row(cells: Sequence[str], tag: str) -> str:
-        made = (
-            f"<{tag}{' class=n' if i >= texts else ''}>{escape(cell)}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-        return f"<tr>{''.join(made)}</tr>\n"
 
-    rows = "".join(row(cells, "td") for cells in table.rows)
-    return (
-        f"<table><caption>{escape(table.title)}</caption>\n{row(table.head, 'th')}{rows}</table>\n"
-    )
+class Compared(Case, kw_only=True):
+    series: list[Changed]
+
+
+class Report(msgspec.Struct, kw_only=True, tag_field="kind"):
+    schema: Literal["pydpdk.bench/1"]
+    created: str
+    rounds: int
+    warnings: list[str]
+
+
+class Run(Report, kw_only=True, tag="run"):
+    """Of ``bench run``."""
+
+    host: Host
+    session: Session
+    stalls: dict[str, list[Plain]]
+    clock: Plain
+    interrupted: bool
+    cases: list[Measured]
+
+
+class Against(Run, kw_only=True, tag="against"):
+    """Of ``bench run --against``: builds that took turns."""
+
+    old: Side
+    new: Side
+    cases: list[Compared]  # type: ignore[assignment]
+
+
+class Compare(Report, kw_only=True, tag="compare"):
+    """Of ``bench compare``: two runs at different times."""
+
+    old: Host
+    new: Host
+    cases: list[Compared]
+
+
+def check(text: bytes | str) -> None:
+    """DataError for what is no report, with the member that is not as it must be."""
+    try:
+        msgspec.json.decode(text, type=Run | Against | Compare)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(str(error)) from error
+
+
+def writable(*files: Path) -> None:
+    """UsageError for a file that could not be written, before anything is measured."""
+    for file in files:
+        try:
+            file.open("a").close()
+        except OSError as error:
+            raise UsageError(f"{file}: {error.strerror}") from error
+
+
+def write(report: Plain, file: Path) -> None:
+    file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def read(file: Path, kind: str = "") -> Plain:
+    """A report, of one ``kind`` if that is named.
+
+    UsageError: no such file; DataError: something else, or a member that is not as it must be.
+    """
+    try:
+        text = file.read_bytes()
+        check(text)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except DataError as error:
+        raise DataError(f"{file}: no report of pydpdk bench: {error}") from error
+    report: Plain = json.loads(text)
+    if kind and report["kind"] != kind:
+        raise DataError(f"{file}: a report of kind {report['kind']!r}: one of {kind!r} is needed")
+    return report

@@ -9,35 +9,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydpdk.bench import (
+from pydpdk.bench import clocks, data, host, meters, report, warn
+from pydpdk.bench.cases import (
     books,
-    burst,
-    clocks,
-    data,
-    host,
+    floors,
+    frames,
+    histogram,
     latency,
-    limits,
     load,
-    meters,
     readers,
     receive,
-    recording,
     replays,
     rings,
-    soak,
     stages,
     trade,
-    warn,
-    wire,
 )
 from pydpdk.bench.measure import Case
 from pydpdk.errors import HostError
 
 CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
-    "limits": limits.limits,
-    "capture": wire.capture,
-    "frame": wire.frame,
-    "arbiter": wire.arbiter,
+    "floors": floors.floors,
+    "capture": frames.capture,
+    "frame": frames.frame,
+    "arbiter": frames.arbiter,
     "decode": books.decode,
     "book": books.book,
     "ring": rings.ring,
@@ -47,16 +41,13 @@ CASES: dict[str, Callable[[data.Market], AbstractContextManager[Case]]] = {
     "replay": replays.replay,
     "stage": stages.stage,
     "memory": books.memory,
-    "record": recording.record,
-    "sampling": recording.sampling,
+    "histogram": histogram.histogram,
+    "sampling": histogram.sampling,
     **receive.cases(),
     **latency.cases(),
     **load.cases(),
-    **burst.cases(),
-    **soak.cases(),
     **trade.cases(),
 }
-SCHEMA = "pydpdk.bench/1"
 Notify = Callable[[str], None]
 
 
@@ -70,7 +61,7 @@ def run(
     notify: Notify = lambda what: None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure the named cases of CASES; the result is plain values (docs/bench-schema.json).
+    """Measure the named cases of CASES; the result is plain values (pydpdk/bench/report.py).
 
     ``generating`` is told the messages made so far when the session must be made first,
     ``notify`` what is being done; ``tick`` comes after each series' turn and may raise
@@ -95,7 +86,7 @@ def run(
 def opening(size: data.Size, rounds: int, kind: str) -> dict[str, Any]:
     """A result before anything is measured."""
     return {
-        "schema": SCHEMA,
+        "schema": report.SCHEMA,
         "kind": kind,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": host.describe(),

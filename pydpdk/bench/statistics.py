@@ -15,8 +15,8 @@ the values left out are replaced by the nearest that is kept (winsorised),
 
     error = s sqrt((n - 1) / (h (h - 1))),   Student's t with h - 1 degrees of freedom
 
-For two samples that are not paired the errors add in squares and Welch's degrees of freedom, here
-rounded down, go with them (Yuen 1974).
+For two samples that are not paired the errors add in squares and Welch's degrees of freedom go
+with them (Yuen 1974).
 
 A verdict of a change needs both: an interval without "no change", and a size that means something.
 Two copies of one build, each in a process of its own, differ by where their memory came to lie;
@@ -31,11 +31,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from statistics import fmean, median, stdev
-from typing import Any, Literal
+from typing import Any
 
-Verdict = Literal["slower", "faster", "no change seen", "too noisy to say"]
+from pydpdk.bench.report import Verdict
+from pydpdk.errors import HostError
 
 CONFIDENCE = 0.99
 POWER = 0.99  # if a round's noise were known; it is estimated: found seven times in ten
@@ -77,7 +77,7 @@ class Centre:
 
     mean: float
     error: float
-    freedom: int
+    freedom: float
     spread: float
 
 
@@ -107,7 +107,7 @@ def unpaired(old: Sequence[float], new: Sequence[float]) -> Change:
         welch = sum(squares) ** 2 / sum(
             square**2 / side.freedom for square, side in zip(squares, (a, b), strict=True)
         )
-        freedom = max(freedom, math.floor(welch))
+        freedom = max(freedom, welch)
     spread = math.hypot(a.spread, b.spread)
     rounds = min(len(old), len(new))
     return _judge(b.mean - a.mean, error, freedom, spread, rounds, PLACED_MIN)
@@ -155,7 +155,7 @@ def _unusable(old: Sequence[float], new: Sequence[float]) -> Change | None:
 
 
 def _judge(
-    shift: float, error: float, freedom: int, spread: float, rounds: int, effect_min: float
+    shift: float, error: float, freedom: float, spread: float, rounds: int, effect_min: float
 ) -> Change:
     t = student(1 - (1 - CONFIDENCE) / 2, freedom)
     floor = max(effect_min, NOISES * spread)
@@ -179,31 +179,10 @@ def factor(log: float) -> float:
     return math.exp(max(-math.log(FACTOR_MAX), min(math.log(FACTOR_MAX), log)))
 
 
-@cache
-def student(probability: float, freedom: int) -> float:
-    """The value that Student's t does not exceed with this probability (0.5 to 1, not 1)."""
-    low, high = 0.0, 1.0
-    while _student_below(high, freedom) < probability:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if _student_below(middle, freedom) < probability else (low, middle)
-        )
-    return high
-
-
-def _student_below(t: float, freedom: int) -> float:
-    """Abramowitz and Stegun 26.7.3 and 26.7.4: a finite series for whole degrees of freedom."""
-    theta = math.atan2(t, math.sqrt(freedom))
-    sine, square = math.sin(theta), math.cos(theta) ** 2
-    odd = freedom % 2
-    term = math.cos(theta) if odd else 1.0
-    total, k = 0.0, 3 if odd else 2
-    terms = (freedom - 1) // 2 if odd else freedom // 2
-    for _ in range(terms):
-        total += term
-        term *= square * (k - 1) / k
-        k += 2
-    within = 2 / math.pi * (theta + sine * total) if odd else sine * total
-    return 0.5 + within / 2
+def student(probability: float, freedom: float) -> float:
+    """The value that Student's t does not exceed with this probability. HostError without scipy."""
+    try:
+        from scipy.special import stdtrit
+    except ImportError as error:
+        raise HostError(f"verdicts need scipy ({error}): pip install 'pydpdk[bench]'") from error
+    return float(stdtrit(freedom, probability))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ WORKER = "pydpdk/bench/worker.py"
 TOO_OLD = f"has no {WORKER}: it is too old to be measured in turn"
 BUILD_TOOLS = "pip install meson ninja cffi"
 BUILD_S = 1800.0
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 Notify = Callable[[str], None]
 
 
@@ -89,16 +90,16 @@ def _checkout(label: str, tree: Path, build: Path) -> Iterator[Build]:
         raise UsageError(f"{label}: no checkout of pydpdk (no pydpdk/__init__.py in it)")
     if not (tree / WORKER).exists():
         raise UsageError(f"{label} {TOO_OLD}")
-    cores = sorted(build.glob(f"**/_core{sysconfig.get_config_var('EXT_SUFFIX')}"))
+    cores, loops = (sorted(build.glob(f"**/{name}{SUFFIX}")) for name in ("_core", "_bench"))
     if not cores:
         raise UsageError(f"{label}: not built for this Python: make -C {tree} build")
     with tempfile.TemporaryDirectory(prefix="pydpdk-bench-") as folder:
         package = Path(folder) / "pydpdk"
-        package.mkdir()
-        for entry in (tree / "pydpdk").iterdir():
-            if entry.name != "__pycache__":
-                (package / entry.name).symlink_to(entry)
-        (package / cores[0].name).symlink_to(cores[0])
+        (package / "bench").mkdir(parents=True)
+        _link(package, (tree / "pydpdk").iterdir())
+        _link(package / "bench", (tree / "pydpdk" / "bench").iterdir())
+        _link(package, cores[:1])
+        _link(package / "bench", loops[:1])  # its loops were in the core once: then it has none
         if (tree / "testbed").exists():
             (Path(folder) / "testbed").symlink_to(tree / "testbed")
         finders = [getattr(finder, "_build_path", "") for finder in sys.meta_path]
@@ -107,6 +108,12 @@ def _checkout(label: str, tree: Path, build: Path) -> Iterator[Build]:
             "PYTHONDONTWRITEBYTECODE": "1",
             "MESONPY_EDITABLE_SKIP": os.pathsep.join(filter(None, finders)),
         })  # fmt: skip
+
+
+def _link(folder: Path, files: Iterable[Path]) -> None:
+    for file in files:
+        if file.name != "__pycache__" and not (folder / file.name).exists():
+            (folder / file.name).symlink_to(file)
 
 
 def _commit(text: str, notify: Notify) -> tuple[Path, Path]:

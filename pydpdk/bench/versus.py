@@ -24,9 +24,9 @@ from typing import Any
 
 import pydpdk
 from pydpdk.bench import clocks, compare, data, meters, run, statistics, trees
-from pydpdk.bench.agents import Refused, Told
 from pydpdk.bench.measure import Case, Series
 from pydpdk.bench.trees import Build
+from pydpdk.bench.wires.agents import Refused, Told
 from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError, UsageError
 
@@ -249,6 +249,7 @@ def against(
 ) -> dict[str, Any]:
     """The named cases of this build and of ``other`` (see trees.resolve) in turn, as a result of
     kind ``against``; ``keep``: in the same two processes for all rounds of a case."""
+    statistics.student(statistics.CONFIDENCE, 1)  # without scipy: say so before all the work
     with ExitStack() as stack:
         old = stack.enter_context(trees.resolve(other, notify))
         watch = clocks.Watch()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydpdk.bench import schedule, statistics
+from pydpdk.bench import statistics
+from pydpdk.bench.wires import schedule
 from pydpdk.core.hist import POINTS
 
 BEYOND_MIN = 10  # samples above a percentile, for it to be one

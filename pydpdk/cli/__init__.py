@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -64,7 +65,11 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> Any:
     """Entry point: errors become one line on stderr and an exit code."""
     try:
-        code = cli.main(args=argv, standalone_mode=False)
+        try:
+            code = cli.main(args=argv, standalone_mode=False)
+        finally:
+            if sys.stdout:  # there is none when the shell closed it
+                sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = Exit.USAGE
@@ -76,9 +81,19 @@ def main(argv: list[str] | None = None) -> Any:
         print(f"pydpdk: {error}", file=sys.stderr)
         code = error.exit
     except BrokenPipeError:
-        sys.stderr.close()
         code = Exit.FAILED
     except OSError as error:
         print(f"pydpdk: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         code = Exit.FAILED
+    finally:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            _let_go(stream)
     sys.exit(int(code or 0))
+
+
+def _let_go(stream: TextIO) -> None:
+    """What nobody reads goes nowhere: Python's own last flush would make the exit code 120."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,80 +1,122 @@
-"""Results of pydpdk bench for people."""
+"""Reports of pydpdk bench for people, as text and as a page of it."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from pydpdk.bench import warn
-from pydpdk.bench.compare import Gate, failures, percent
-from pydpdk.bench.output import figure
-from pydpdk.cli.common import console, table
+from pydpdk.bench.compare import Gate, failures, figure, percent
+from pydpdk.bench.instructions import Counts
+from pydpdk.cli.common import WIDE, table
 from pydpdk.core.hist import POINTS
 from pydpdk.errors import Exit
 
 STYLES = {"slower": "bold red", "faster": "bold green", "too noisy to say": "yellow"}
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>pydpdk bench</title></head>
+<body><pre style="font: 13px/1.4 ui-monospace, monospace">{code}</pre></body></html>
+"""
+Row = dict[str, Any]
 
 
-def show(result: dict[str, Any]) -> None:
-    """The host, a table of all series, and what to hold against the figures."""
-    out = console()
-    host = result["host"]
+def show(report: Row, out: Console) -> None:
+    """What it was taken on, a table of all series, and what to hold against the figures."""
+    if report["kind"] == "compare":
+        for name in ("old", "new"):
+            host = report[name]
+            out.print(f"{name}: commit {host['commit'] or 'unknown'}, {host['cpu']}")
+    else:
+        _head(report, out)
+    if report["kind"] == "run":
+        out.print(_figures(report["cases"]))
+        if any("percentiles" in row for case in report["cases"] for row in case["series"]):
+            out.print(_distributions(report["cases"]))
+    else:
+        out.print(_changes(report["cases"]))
+    for case in report["cases"]:
+        if "skipped" in case or case.get("facts"):
+            out.print(f"{case['name']}: {case.get('skipped') or _facts(case['facts'])}")
+    for warning in report["warnings"]:
+        out.print(f"warning: {warning}", style="yellow")
+    for case in report["cases"]:
+        for warning in case.get("warnings", []):
+            out.print(f"warning: {case['name']}: {warning}", style="yellow")
+    if report.get("interrupted"):
+        out.print("interrupted: this is what was measured so far", style="yellow")
+
+
+def _head(report: Row, out: Console) -> None:
+    host = report["host"]
     out.print(
         f"{host['cpu']}, core {host['core']} of {host['cores']}, L3 {host['l3']}, kernel "
         f"{host['kernel']}, governor {host['governor']}, turbo {host['turbo']}, THP {host['thp']}\n"
         f"{host['compiler']} {host['flags']}, DPDK {host['dpdk']}, Python {host['python']}, "
         f"numpy {host['numpy']}, load {host['load']}, commit {host['commit'] or 'unknown'}\n"
-        f"{result['rounds']} rounds over {result['session']['messages']:,} messages, "
-        f"{result['session']['instruments']:,} instruments\n"
+        f"{report['created']}: {report['rounds']} rounds over "
+        f"{report['session']['messages']:,} messages, "
+        f"{report['session']['instruments']:,} instruments\n"
     )
-    if result["kind"] == "against":
-        old, new = result["old"], result["new"]
-        out.print(f"old: {old['label']}, commit {old['commit'] or 'unknown'}, {old['package']}")
-        out.print(f"new: this build, commit {new['commit'] or 'unknown'}, {new['package']}\n")
-        out.print(_changes(result["cases"]))
-    else:
-        out.print(_table(result["cases"]))
-        if any("percentiles" in row for case in result["cases"] for row in case["series"]):
-            out.print(_distributions(result["cases"]))
-    for case in result["cases"]:
-        if case["facts"] or "skipped" in case:
-            out.print(f"{case['name']}: {case.get('skipped') or _facts(case['facts'])}")
-    warn_of(result)
+    for name in ("old", "new") if report["kind"] == "against" else ():
+        side = report[name]
+        label = side.get("label", "this build")
+        out.print(f"{name}: {label}, commit {side['commit'] or 'unknown'}, {side['package']}")
 
 
-def warn_of(result: dict[str, Any]) -> None:
-    """What to hold against the figures, and that they are not all."""
-    out = console()
-    for warning in result["warnings"]:
-        out.print(f"warning: {warning}", style="yellow")
-    for case in result["cases"]:
-        for warning in case.get("warnings", []):
-            out.print(f"warning: {case['name']}: {warning}", style="yellow")
-    if result.get("interrupted"):
-        out.print("interrupted: this is what was measured so far", style="yellow")
+def page(reports: Sequence[Row]) -> str:
+    """All of them as one HTML page that fetches nothing and runs nothing."""
+    out = Console(
+        record=True, file=io.StringIO(), width=WIDE, soft_wrap=True, force_terminal=True,
+        highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
+    for report in reports:
+        show(report, out)
+        out.print()
+    return out.export_html(code_format=PAGE, inline_styles=True)
 
 
-def show_compared(result: dict[str, Any]) -> None:
-    """Two results beside each other."""
-    out = console()
-    for name in ("old", "new"):
-        host = result[name]
-        out.print(f"{name}: commit {host['commit'] or 'unknown'}, {host['cpu']}")
-    out.print(_changes(result["cases"]))
-    warn_of(result)
-
-
-def judged(result: dict[str, Any], gates: list[Gate]) -> int:
+def judged(report: Row, gates: list[Gate]) -> int:
     """The exit code, with a line on stderr for each reason that a gate has to fail."""
-    failed = failures(result, gates)
+    failed = failures(report, gates)
     for line in failed:
         click.echo(f"failed: {line}", err=True)
     return Exit.THRESHOLD if failed else Exit.OK
 
 
-def _changes(cases: list[dict[str, Any]]) -> Table:
+def cases(rows: list[Row]) -> Table:
+    """Those there are, see :func:`pydpdk.bench.listing.describe`."""
+    made = table(["case", "measures", "needs", "here"], [])
+    for row in rows:
+        lacks = "; ".join(row["lacks"])
+        made.add_row(
+            row["name"], row["measures"], ", ".join(row["needs"]), lacks or "yes",
+            style="dim" if lacks else None,
+        )  # fmt: skip
+    return made
+
+
+def show_counts(counts: Counts, out: Console) -> None:
+    """Instructions of each part beside the baseline."""
+    out.print(f"{counts.compiler} {counts.flags}\n")
+    rows = table(("part", "of one"), ("instructions", "baseline", "change"))
+    for part in counts.parts:
+        before = "" if part.before is None else f"{part.before:,.1f}"
+        change = "" if part.change is None else f"{part.change:+.1%}"
+        rows.add_row(
+            part.part, part.unit, f"{part.instructions:,.1f}", before, change,
+            style="red" if part.too_high else None,
+        )  # fmt: skip
+    out.print(rows)
+    if counts.incomparable:
+        out.print(f"not compared: {counts.incomparable}", style="yellow")
+
+
+def _changes(cases: list[Row]) -> Table:
     made = table(
         ["series", "role", "of"],
         ["point", "old", "new", "change", "99 % interval", "noise", "would have seen"],
@@ -100,29 +142,27 @@ def _changes(cases: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _table(cases: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("measured")
-    table.add_column("")
-    for title in ("min", "median", "max", "unit", "ratio"):
-        table.add_column(title, justify="left" if title == "unit" else "right")
-    table.add_column("to")
+def _figures(cases: list[Row]) -> Table:
+    made = table(["measured", ""], ["min", "median", "max"])
+    made.add_column("unit")
+    made.add_column("ratio", justify="right")
+    made.add_column("to")
     for case in cases:
         for row in case["series"]:
             style = {"ours": "bold", "floor": "dim", "peer": None}[row["role"]]
             figures = [f"{row[name]:,.1f}" for name in ("min", "median", "max")]
             ratio = f"{row['ratio']:,.2f}" if "ratio" in row else ""
-            table.add_row(
+            made.add_row(
                 f"{case['name']}: {row['name']}", row["role"], *figures, case["unit"],
                 ratio, row.get("against", ""), style=style,
             )  # fmt: skip
         for name, why in case["missing"].items():
-            table.add_row(f"{case['name']}: {name}", "skipped", *[""] * 5, why, style="yellow")
-        table.add_section()
-    return table
+            made.add_row(f"{case['name']}: {name}", "skipped", *[""] * 5, why, style="yellow")
+        made.add_section()
+    return made
 
 
-def _distributions(cases: list[dict[str, Any]]) -> Table:
+def _distributions(cases: list[Row]) -> Table:
     """All single figures of the series that keep them; a point on few samples says on how many."""
     made = table(["distribution, ns", "of"], ["count", *POINTS, "max"])
     for case in cases:
@@ -137,7 +177,7 @@ def _distributions(cases: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _facts(facts: dict[str, Any]) -> str:
+def _facts(facts: Row) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name} {value}"
         for name, value in facts.items()

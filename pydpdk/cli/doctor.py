@@ -12,7 +12,7 @@ from rich.text import Text
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import Exit, UsageError
 from pydpdk.host import stall
-from pydpdk.host.doctor import PURPOSES, Row, checks
+from pydpdk.host.doctor import PURPOSES, Finding, checks
 from pydpdk.host.info import Host, parse_cores
 from pydpdk.process import config as configuration
 from pydpdk.process import footprint
@@ -97,7 +97,7 @@ def command(
         sys.exit(Exit.HOST)
 
 
-def _show(rows: Sequence[Row]) -> None:
+def _show(rows: Sequence[Finding]) -> None:
     # No table: it would cut what does not fit, and a command that was cut mends nothing.
     out, width = console(), max(len(row.name) for row in rows)
     for row in rows:

@@ -17,7 +17,7 @@ from pydpdk.cli.common import (
 )
 from pydpdk.errors import DataError, Exit, PydpdkError
 from pydpdk.source.source import open_sources
-from pydpdk.tape.record import Limits, Recorder
+from pydpdk.tape.record import Recorder, Rotation
 
 MB = 1_000_000
 LOOK_S = 0.1
@@ -54,8 +54,8 @@ BUFFER_MAX_MB = 1 << 19
 )
 @click.option(
     "--snaplen",
-    type=click.IntRange(1, Limits.snaplen),
-    default=Limits.snaplen,
+    type=click.IntRange(1, Rotation.snaplen),
+    default=Rotation.snaplen,
     show_default=True,
     help="Bytes kept of a frame; longer ones are counted as cut.",
 )
@@ -94,13 +94,13 @@ def command(
     pydpdk record pci:0000:3b:00.0 pci:0000:3b:00.1 -o day --core 3 --seconds 3600
     pydpdk record pcap:day.pcap.zst -o day --json
     """  # fmt: skip
-    limits = Limits(int(rotate_mb * MB), rotate_s, keep, count or 0, seconds or 0, snaplen)
+    rotation = Rotation(int(rotate_mb * MB), rotate_s, keep, count or 0, seconds or 0, snaplen)
     opened = open_sources(sources)
     try:
         with Recorder(
             opened,
             prefix,
-            limits,
+            rotation,
             buffer_bytes=1 << (buffer_mb * 2**20 - 1).bit_length(),
             core=core,
         ) as recorder:

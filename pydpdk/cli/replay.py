@@ -18,7 +18,7 @@ from pydpdk.cli.common import (
     resolve_feeds,
 )
 from pydpdk.cli.report import show
-from pydpdk.cli.times import write as write_times
+from pydpdk.core import hlog as hist_log
 from pydpdk.errors import Exit, UsageError
 from pydpdk.lockstep.replay import Replay
 from pydpdk.stage.stage import load_strategy
@@ -125,7 +125,7 @@ def command(
     ) as replay:  # fmt: skip
         result = run(replay)
         if hlog:
-            write_times(hlog, replay.times())
+            hist_log.write(hlog, replay.times())
     if as_json:
         emit_json(result)
     else:

@@ -12,6 +12,7 @@ import click
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import PydpdkError
 from pydpdk.process import rundir
+from pydpdk.watch.status import look
 
 LOOK_S = 1.0
 
@@ -40,15 +41,6 @@ def command(name: str | None, watch: bool, as_json: bool) -> None:
             return
         time.sleep(LOOK_S)
         found = look(name)
-
-
-def look(name: str | None) -> list[dict[str, Any]]:
-    """The newest status of this run, or of all; ``age_s`` is how old it is, null: none yet."""
-    names = [run for run in rundir.running() if name in (None, run)]
-    return [
-        {"name": run, **rundir.read(run, "status"), "age_s": rundir.age_s(run, "status")}
-        for run in names
-    ]
 
 
 def tell(found: list[dict[str, Any]], name: str | None, watch: bool, as_json: bool) -> None:

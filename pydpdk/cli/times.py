@@ -11,10 +11,10 @@ import click
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.core import hlog
 from pydpdk.core.hist import POINTS, Hist
-from pydpdk.core.hlog import HistLog, Interval
-from pydpdk.errors import PydpdkError, UsageError
+from pydpdk.errors import UsageError
 from pydpdk.process import rundir
-from pydpdk.process.times import BETWEEN, Times
+from pydpdk.process.times import BETWEEN
+from pydpdk.watch.times import of_runs
 
 LOOK_S = 1.0
 SHOWN = ("count", *POINTS, "max")
@@ -57,9 +57,9 @@ def command(
         raise UsageError("--watch is for a run")
     before = hlog.merge(hlog.read(against)) if against else None
     while True:
-        found = of_logs(logs) if logs else of_runs(what)
+        found = merged(logs) if logs else of_runs(what)
         if out:
-            write(out, found)
+            hlog.write(out, found)
         show(found, before, as_json, line=watch)
         if not watch:
             return
@@ -68,31 +68,9 @@ def command(
             return
 
 
-def of_logs(paths: list[str]) -> Found:
-    """Merged by tag."""
+def merged(paths: list[str]) -> Found:
+    """What stands in all these logs, by tag."""
     return hlog.merge(interval for path in paths for interval in hlog.read(path))
-
-
-def of_runs(names: tuple[str, ...]) -> Found:
-    """What the processes of this run, or of all, counted so far, by ``[RUN.]WHO.NAME``."""
-    runs = rundir.running()
-    if missing := [name for name in names if name not in runs]:
-        raise PydpdkError(f"no run {missing[0]}: there are {', '.join(runs) or 'none'}")
-    found: Found = {}
-    for run in names or runs:
-        for who, path in rundir.all_times(run).items():
-            with Times.attach(path) as times:
-                for name, hist in times.copy().items():
-                    prefix = "" if names else f"{run}."
-                    found[f"{prefix}{who}.{name}"] = hist
-    return {name: hist for name, hist in found.items() if hist.count}
-
-
-def write(path: str, found: Found) -> None:
-    """One interval of each."""
-    with HistLog(path, "pydpdk times, merged") as log:
-        for tag, hist in found.items():
-            log.write(Interval(tag, time.time(), 0.0, hist))
 
 
 def show(found: Found, before: Found | None, as_json: bool, line: bool) -> None:

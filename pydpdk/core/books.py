@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import secrets
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
+from pydpdk.core.event import ASK, BID
 from pydpdk.core.layout import UNDEF_PRICE, dtype
 from pydpdk.errors import CoreError, PydpdkError, UsageError, check
 
-BID, ASK = lib.SIDE_BID, lib.SIDE_ASK
 READ_TRIES = 10_000
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Queue(NamedTuple):
     orders: int
 
 
-class Books:
+class Books(Closes):
     """All books of one feed, written by the engine (or by a test, through ``pointer``).
 
     Built from a ``struct books *`` it owns nothing: the engine that gave it closes it when it
@@ -75,17 +75,6 @@ class Books:
         books = cls(out[0])
         books._owned = True
         return books
-
-    def __enter__(self) -> Books:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the memory, and free own books: views of it must not be used any more."""

@@ -26,8 +26,6 @@ BID: int = lib.SIDE_BID
 """The ``side`` that buys."""
 ASK: int = lib.SIDE_ASK
 """The ``side`` that sells."""
-
-
 NO_EVENTS: Events = np.zeros(0, EVENT)
 
 
@@ -37,14 +35,29 @@ def join(arrays: Iterable[Events]) -> Events:
     return np.frombuffer(data, EVENT) if data else NO_EVENTS
 
 
+def sizes(events: Events) -> npt.NDArray[np.uint64]:
+    """The whole sizes of a batch, uint64: with the upper half where FLAG_WIDE says there is one."""
+    wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
+    upper = np.where(wide, events["aux"], 0).astype(np.uint64)
+    return events["size"] | upper << np.uint64(32)
+
+
+def records(events: Events) -> Any:
+    """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
+    if events.dtype != EVENT or events.ndim != 1:
+        raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
+    return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
+
+
 class Event(NamedTuple):
     """A record of any kind but QUOTE, in a copy that stays.
 
     ``ts_recv``: when it was received, ns since the Unix epoch; ``ts_event``: when it happened, by
     the venue. ``sequence``: the venue's number of its message. ``instrument_id``: the feed's
     number times 65,536 and the instrument's within it. ``price`` in 1e-9 of the currency,
-    UNDEF_PRICE when there is none; ``size`` in shares. What ``flags`` and ``aux`` mean for each
-    kind stands in csrc/event.h.
+    UNDEF_PRICE when there is none; ``size`` in the instrument's unit, of which ``quantity``
+    has what is above 32 bits too. What ``flags`` and ``aux`` mean for each kind stands in
+    csrc/event.h.
     """
 
     ts_recv: int
@@ -58,6 +71,11 @@ class Event(NamedTuple):
     order_id: int
     size: int
     aux: int
+
+    @property
+    def quantity(self) -> int:
+        """The whole size: with its upper half where FLAG_WIDE says there is one."""
+        return self.size | self.aux << 32 if self.flags & lib.FLAG_WIDE else self.size
 
 
 class Quote(NamedTuple):

@@ -39,7 +39,7 @@ class Hist:
 
     @classmethod
     def from_values(cls, values: Iterable[int] | np.ndarray[Any, Any]) -> Self:
-        """Of single values in ns; what is below 0 counts as 0."""
+        """A histogram of single values in ns; what is below 0 counts as 0."""
         made = cls()
         made.record(values)
         return made
@@ -59,7 +59,7 @@ class Hist:
         lib.hist_merge(self.pointer, other.pointer)
 
     def copy(self) -> Hist:
-        """As it is now, for what changes under the reader: count and buckets agree."""
+        """A copy that does not change under its reader: count and buckets agree."""
         made = Hist()
         made.merge(self)
         made.pointer.count = int(made.counts.sum())
@@ -116,7 +116,7 @@ class Hist:
         return {"count": self.count, **points, "max": self.max}
 
     def encode(self) -> str:
-        """As HdrHistogram's tools read it: base64 of the deflated V2 encoding."""
+        """The text that HdrHistogram's tools read: base64 of the deflated V2 encoding."""
         counts = _leb128(self.counts)
         header = HEADER.pack(COOKIE, len(counts), 0, lib.HIST_FIGURES, 1, LIMIT - 1, 1.0)
         packed = zlib.compress(header + counts)

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import TextIO
 
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.errors import DataError, UsageError
 
@@ -30,7 +31,7 @@ class Interval:
     hist: Hist
 
 
-class HistLog:
+class HistLog(Closes):
     """A log to write, as a context manager: closed on exit; UsageError if it cannot be made."""
 
     def __init__(self, path: Path | str, *comments: str) -> None:
@@ -46,7 +47,7 @@ class HistLog:
         self._file.write(LEGEND + "\n")
 
     def write(self, interval: Interval) -> None:
-        """One line, flushed: what is written is there when the process dies."""
+        """Write an interval and flush it: it is there even when the process dies."""
         if not interval.tag or set(PLAIN) & set(interval.tag):
             raise UsageError(f"histogram log: {interval.tag!r} cannot be a tag")
         worst = interval.hist.max * 1e-6
@@ -57,15 +58,9 @@ class HistLog:
         self._file.flush()
 
     def close(self) -> None:
-        """What could not be written was told by write()."""
+        """Close the file; write() told of what could not be written."""
         with suppress(OSError):
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read(path: Path | str) -> list[Interval]:
@@ -83,6 +78,13 @@ def read(path: Path | str) -> list[Interval]:
     except OSError as error:
         raise UsageError(f"histogram log {path}: {error.strerror}") from error
     return found
+
+
+def write(path: Path | str, found: dict[str, Hist]) -> None:
+    """A log of one interval of each, by tag. UsageError when it cannot be made."""
+    with HistLog(path, "pydpdk times, merged") as log:
+        for tag, hist in found.items():
+            log.write(Interval(tag, time.time(), 0.0, hist))
 
 
 def _interval(line: str) -> Interval:

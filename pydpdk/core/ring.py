@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.layout import dtype
+from pydpdk.core.closes import Closes
+from pydpdk.core.event import EVENT, Events
 from pydpdk.errors import PydpdkError, check
 
-Events = npt.NDArray[Any]
 Policy = Literal["block", "skip"]
 
-EVENT = dtype("event")
 SPINS = 2_000  # polls before sleeping: about 0.2 ms
 NAP_MIN_S, NAP_MAX_S = 50e-6, 1e-3
 
@@ -51,7 +48,7 @@ class RingStats(NamedTuple):
     readers: list[CursorStats]
 
 
-class _Handle:
+class _Handle(Closes):
     """A mapped ring. Views of it stay readable after close(): they keep the mapping alive."""
 
     def __init__(self, ring: Any, name: str | None) -> None:
@@ -64,17 +61,6 @@ class _Handle:
         self.clock: str = ffi.string(header.clock).decode()
         self._writer = lib.ring_writer(ring)
         self._cursors = lib.ring_cursors(ring)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the ring. Harmless when repeated; any other use afterwards is an error."""
@@ -149,15 +135,15 @@ class Ring(_Handle):
         return self
 
     def give(self) -> None:
-        """Let another process adopt() it."""
+        """Give the writer's side away, so that another process may adopt() it."""
         check(lib.ring_give(self._open()), "ring")
 
     def take(self) -> None:
-        """Write it again, after the last record of whoever did meanwhile. CoreError: EBUSY."""
+        """Write again, after the last record that another wrote meanwhile. CoreError: EBUSY."""
         check(lib.ring_take(self._open()), "ring")
 
     def tell_clock(self, clock: str) -> None:
-        """Say in the header what ts_recv is stamped by.
+        """Name in the header the clock that stamps ts_recv.
 
         CoreError: EBUSY when there are records of another clock.
         """
@@ -251,7 +237,7 @@ class Reader(_Handle):
 
     @property
     def position(self) -> int:
-        """Of the record to be read next, from 0."""
+        """Position of the record to be read next, from 0."""
         return self._at
 
     @property

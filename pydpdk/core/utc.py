@@ -1,14 +1,12 @@
-"""A counter's map to UTC (csrc/base/utc.h), and what the kernel says of its own clock."""
+"""A counter's map to UTC (csrc/base/utc.h)."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pydpdk._core import ffi, lib
-from pydpdk.errors import HostError, PydpdkError, check
+from pydpdk.core.closes import Closes
+from pydpdk.errors import PydpdkError, check
 
 UNKNOWN = 2**64 - 1
 HOST_UTC = ("tsc", "host", "kernel", "hardware")  # domains of stamps mapped to this host's UTC
@@ -32,7 +30,7 @@ def same_domain(earlier: str, later: str) -> None:
 
 
 class State(NamedTuple):
-    """Of a map at one counter; fields and units as ``struct utc_state``."""
+    """How good a map is at one counter; fields and units as ``struct utc_state``."""
 
     updates: int
     error_ns: int  # bound against the clock that was sampled; UNKNOWN before the first sample
@@ -43,7 +41,7 @@ class State(NamedTuple):
     late: int
 
 
-class Utc:
+class Utc(Closes):
     """UTC in ns since the Unix epoch, told by a counter; close it, or use it in ``with``.
 
     ``hz`` makes a map of another counter than the TSC, right within ``ppm``, that waits for
@@ -95,76 +93,7 @@ class Utc:
         return State(*(getattr(out, name) for name in State._fields))
 
     def close(self) -> None:
-        """Frees the map; nothing may read it any more."""
+        """Free the map; nothing may read it any more."""
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             lib.utc_destroy(pointer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-@dataclass(frozen=True)
-class HostClock:
-    """What the kernel says of CLOCK_REALTIME (adjtimex(2))."""
-
-    synchronised: bool
-    error_max_ns: int  # bound against UTC, as the daemon that keeps the clock gave it
-    error_estimated_ns: int
-    frequency_ppb: int  # correction of the rate
-    tai_offset_s: int
-
-    def bound_ns(self, state: State) -> int | None:
-        """Bound of a map against UTC itself; None where the kernel or the map knows none."""
-        if not self.synchronised or state.error_ns == UNKNOWN:
-            return None
-        return self.error_max_ns + state.error_ns
-
-
-class _Timex(ctypes.Structure):
-    """``struct timex`` of <sys/timex.h>."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),  # ppm, times 2**16
-        ("maxerror", ctypes.c_long),  # us
-        ("esterror", ctypes.c_long),  # us
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("precision", ctypes.c_long),
-        ("tolerance", ctypes.c_long),
-        ("time", ctypes.c_long * 2),
-        ("tick", ctypes.c_long),
-        ("ppsfreq", ctypes.c_long),
-        ("jitter", ctypes.c_long),
-        ("shift", ctypes.c_int),
-        ("stabil", ctypes.c_long),
-        ("jitcnt", ctypes.c_long),
-        ("calcnt", ctypes.c_long),
-        ("errcnt", ctypes.c_long),
-        ("stbcnt", ctypes.c_long),
-        ("tai", ctypes.c_int),
-        ("reserved", ctypes.c_int * 11),
-    )
-
-
-_STA_UNSYNC = 0x0040
-
-
-def host_clock() -> HostClock:
-    """Asks the kernel; changes nothing. HostError where the call is not allowed."""
-    timex = _Timex()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.adjtimex(ctypes.byref(timex)) < 0:
-        raise HostError(f"adjtimex: {os.strerror(ctypes.get_errno())}: allow it to read the clock")
-    return HostClock(
-        synchronised=not timex.status & _STA_UNSYNC,
-        error_max_ns=timex.maxerror * 1000,
-        error_estimated_ns=timex.esterror * 1000,
-        frequency_ppb=timex.freq * 1000 >> 16,
-        tai_offset_s=timex.tai,
-    )

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
-from types import TracebackType
 from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Ring
 from pydpdk.core.utc import Utc
@@ -57,7 +57,7 @@ def ring_slots(feeds: Sequence[Feed]) -> int:
     return 1 << int(2 * reserve - 1).bit_length()
 
 
-class Engine:
+class Engine(Closes):
     """Sources and feeds joined by one C loop that writes ``ring``.
 
     ``batch_us``: a step ends where the record clock enters another interval of that length
@@ -253,17 +253,6 @@ class Engine:
         for feed in self.feeds:
             feed.close()
         self._stack.close()
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _check_options(

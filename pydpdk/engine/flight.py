@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.errors import PydpdkError, check
 
 BYTES = 64 << 20
@@ -28,7 +29,7 @@ class FlightStats(NamedTuple):
     interfaces: list[str]
 
 
-class Flight:
+class Flight(Closes):
     """A flight recorder's memory; close it, or use it in ``with``.
 
     Closing leaves a named memory where it is, so that it outlives its writer: see unlink().
@@ -77,12 +78,6 @@ class Flight:
         """Unmap it. Harmless when repeated; any other use afterwards is an error."""
         pointer, self._pointer = self._pointer, None
         lib.flight_close(pointer or ffi.NULL)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def pointer(self) -> Any:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.core.books import Books
-from pydpdk.core.event import Events
+from pydpdk.core.closes import Closes
+from pydpdk.core.event import Events, records
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
-from pydpdk.trade.risk import records
 
 QUOTES_ONLY = {"tops16"}  # protocols whose books are their quotes
 
 
-class Mirror:
+class Mirror(Closes):
     """The books of feed number ``index``, made of memory like the engine's own."""
 
     def __init__(self, feed: Feed, index: int = 0) -> None:
@@ -48,9 +48,3 @@ class Mirror:
     def close(self) -> None:
         """Let go of the books. Views of them die with the last holder."""
         self.books.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -133,26 +133,29 @@ def joined(surveys: Sequence[Survey]) -> Survey:
 
 
 def find_feeds(
-    feeds: Sequence[Feed], specs: Sequence[str], progress: Callable[[int], None] | None = None
+    feeds: Sequence[Feed] | None,
+    specs: Sequence[str],
+    progress: Callable[[int], None] | None = None,
 ) -> list[Feed]:
     """``feeds`` with what they leave open, as the captures among the sources tell it.
 
-    Without any: one for each protocol that is spoken there. DataError when there is nothing for
-    a feed, UsageError when its lines are not clear.
+    None: one for each protocol that is spoken there. DataError when there is nothing for a feed,
+    UsageError when its lines are not clear.
     """
     surveys = []
     for path in filter(None, map(capture_path, specs)):
         with open_source(f"pcap:{path}") as source:
             surveys.append(survey(source, progress))
     if not surveys:
-        if not feeds:
+        if feeds is None:
             raise UsageError(f"{', '.join(specs)}: not a capture; name its feeds and their lines")
         return list(feeds)
     found = joined(surveys)
-    feeds = feeds or [Feed(name) for name in dict.fromkeys(s.protocol for s in found.streams)
-                      if name]  # fmt: skip
-    if not feeds:
-        raise DataError(f"no feed is known in this capture; it has: {found.contents()}")
+    if feeds is None:
+        spoken = dict.fromkeys(s.protocol for s in found.streams)
+        feeds = [Feed(protocol) for protocol in spoken if protocol]
+        if not feeds:
+            raise DataError(f"no feed is known in this capture; it has: {found.contents()}")
     if len(surveys) == len(specs):
         for feed in feeds:
             check_lines(feed, found)

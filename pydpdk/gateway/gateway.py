@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from pydpdk._core import lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import Events, join
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.core.ring import Reader, Ring
@@ -17,7 +18,7 @@ from pydpdk.gateway.sim import SimVenue
 REPORT_SLOTS_MIN = 1 << 16
 
 
-class Gateway:
+class Gateway(Closes):
     """A SimVenue with a report ring of its own that cannot overflow.
 
     It feeds the venue pieces that cause no more reports than the ring has slots (the bounds
@@ -65,12 +66,6 @@ class Gateway:
     def close(self) -> None:
         """Forget all orders and reports."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Fills:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.event import Events
+from pydpdk.core.closes import Closes
+from pydpdk.core.event import Events, records
 from pydpdk.core.ring import Ring
 from pydpdk.errors import PydpdkError, check
-from pydpdk.trade.risk import records
 
 
-class SimVenue:
+class SimVenue(Closes):
     """Writes its execution reports (EVENT_ACK .. EVENT_CANCEL_REJECT) into a ring of its own."""
 
     def __init__(self, reports: Ring, *, orders_max: int = 65536) -> None:
@@ -25,17 +24,6 @@ class SimVenue:
         self._venue = ffi.gc(out[0], lib.venue_destroy)
         self._reports = reports
         self._books: list[Any] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget all orders, unreported. Harmless when repeated."""

@@ -67,7 +67,7 @@ class Record:
             raise HostError(f"{path} is no undo record ({error}): move it away") from error
 
     def save(self) -> None:
-        """On disk when it returns; without steps there is no file."""
+        """Write the record, on disk when this returns; without steps there is no file."""
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if self.steps:
@@ -91,7 +91,7 @@ class Record:
 
 @contextmanager
 def _locked(system: System, path: Path) -> Iterator[Record]:
-    """The record, while nobody else has it."""
+    """The undo record, locked against every other process meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -8,14 +8,14 @@ from pydpdk.host import corechecks as core
 from pydpdk.host import memorychecks as memory
 from pydpdk.host import runchecks as run
 from pydpdk.host import wirechecks as wire
-from pydpdk.host.finding import PURPOSES, Question, Row
+from pydpdk.host.finding import PURPOSES, Finding, Question
 from pydpdk.host.info import Host
 from pydpdk.process import footprint
 from pydpdk.process.config import Config
 
-__all__ = ["PURPOSES", "Row", "checks"]
+__all__ = ["PURPOSES", "Finding", "checks"]
 
-Check = Callable[[Question], Row | list[Row]]
+Check = Callable[[Question], Finding | list[Finding]]
 
 BASE: tuple[Check, ...] = (
     wire.kernel, core.cpu, core.tsc, core.cores, memory.memory, memory.shared_memory, memory.files,
@@ -55,7 +55,7 @@ def checks(
     hugepages_mb: int = 0,
     host: Host | None = None,
     config: Config | None = None,
-) -> list[Row]:
+) -> list[Finding]:
     """Findings for one of PURPOSES.
 
     ``cores``: which the engine would use, else those of ``config``, else the isolated ones, else
@@ -69,7 +69,7 @@ def checks(
     question = Question(
         host, purpose, chosen or host.isolated or host.allowed(), hugepages_mb, bool(chosen), config
     )
-    rows: list[Row] = []
+    rows: list[Finding] = []
     for check in table(purpose, config):
         found = check(question)
         rows += found if isinstance(found, list) else [found]

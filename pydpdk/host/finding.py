@@ -15,7 +15,7 @@ SUDO_SELF = "sudo $(command -v pydpdk)"  # root's PATH has no virtual environmen
 
 
 @dataclass(frozen=True)
-class Row:
+class Finding:
     """One finding: ``status`` is ok, warn or fail; ``mend`` the command that mends it."""
 
     name: str
@@ -59,7 +59,7 @@ class Question:
 
     @cached_property
     def sample(self) -> Sample:
-        """Taken once, when the first check wants it."""
+        """What happens on the host; taken once, when the first check asks."""
         before, fired = self.host.tasks(), _fired(self.host)
         begin = time.monotonic()
         time.sleep(self.sample_s)

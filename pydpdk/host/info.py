@@ -56,7 +56,7 @@ def parse_command_line(text: str) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class ClockState:
-    """Of adjtimex(2): is the kernel's clock disciplined, and how far off it may be (us)."""
+    """What adjtimex(2) says: is the kernel's clock disciplined, and how far off may it be (us)."""
 
     synchronised: bool
     error_us: int
@@ -77,7 +77,7 @@ _PF_KTHREAD = 0x200000  # linux/sched.h
 
 
 def clock_state() -> ClockState | None:
-    """Of this machine; None when the kernel does not tell."""
+    """The clock state of this machine; None when the kernel does not tell."""
     timex = _Timex(modes=0)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
     if state < 0:
@@ -88,7 +88,7 @@ def clock_state() -> ClockState | None:
 
 @dataclasses.dataclass(frozen=True)
 class Hugepages:
-    """One size on one NUMA node (-1: the host has none)."""
+    """Hugepages of one size on one NUMA node (-1: the host has no nodes)."""
 
     node: int
     size_kb: int
@@ -129,7 +129,7 @@ class Host:
             return ""
 
     def number(self, name: str, default: int = 0) -> int:
-        """A kernel file that holds one integer."""
+        """The integer that a kernel file holds."""
         text = self.read(name)
         return int(text) if re.fullmatch(r"-?\d+", text) else default
 
@@ -148,7 +148,7 @@ class Host:
             return ""
 
     def cores(self, name: str) -> tuple[int, ...]:
-        """A kernel file that holds a list of cores; empty when it holds none."""
+        """The cores that a kernel file lists; empty when it lists none."""
         try:
             return parse_cores(self.read(name))
         except ValueError:
@@ -221,7 +221,7 @@ class Host:
 
     @property
     def memory(self) -> dict[str, int]:
-        """/proc/meminfo: bytes, or counts of what has no unit."""
+        """The values of /proc/meminfo: bytes, or counts where they have no unit."""
         found = {}
         for line in self.read("/proc/meminfo").splitlines():
             name, _, value = line.partition(":")
@@ -235,7 +235,7 @@ class Host:
         return sorted(int(name[4:]) for name in names if re.fullmatch(r"node\d+", name))
 
     def hugepages(self) -> list[Hugepages]:
-        """Every size on every node."""
+        """The hugepages of every size on every node."""
         places = [(node, f"{NODES}/node{node}/hugepages") for node in self.nodes()]
         if not any(self.names(folder) for _, folder in places):
             places = [(-1, HUGEPAGES)]
@@ -249,7 +249,7 @@ class Host:
         return found
 
     def hugetlbfs(self) -> dict[int, str]:
-        """Page size in kB -> where it is mounted."""
+        """Where hugetlbfs is mounted, by page size in kB."""
         default = self.memory.get("Hugepagesize", 2 << 20) >> 10
         found: dict[int, str] = {}
         for line in self.read("/proc/mounts").splitlines():
@@ -268,7 +268,7 @@ class Host:
         return match[1].strip() if match else ""
 
     def capabilities(self) -> set[str]:
-        """Of CAPABILITIES, those in effect."""
+        """Those of CAPABILITIES that this process has in effect."""
         held = int(self.status("CapEff") or "0", 16)
         return {name for name, bit in CAPABILITIES.items() if held >> bit & 1}
 
@@ -299,7 +299,7 @@ class Host:
         return [name for name in names if name[:15] in there]
 
     def interrupts(self) -> dict[int, tuple[int, ...]]:
-        """Interrupt -> cores it fires on.
+        """The cores that each interrupt may fire on.
 
         The effective ones follow a new affinity only with the next interrupt: what both name.
         """
@@ -317,14 +317,14 @@ class Host:
         return clock_state() if self.running_kernel else None
 
     def free_bytes(self, name: str) -> int:
-        """Room in the file system of ``name``; -1 when it cannot be written."""
+        """Free bytes in the file system of ``name``; -1 when it cannot be written."""
         if not os.access(self.path(name), os.W_OK):
             return -1
         stat = os.statvfs(self.path(name))
         return stat.f_bavail * stat.f_frsize
 
     def used_bytes(self, name: str) -> int:
-        """What the file system of ``name`` holds; 0 when that is not known."""
+        """Used bytes in the file system of ``name``; 0 when that is not known."""
         try:
             stat = os.statvfs(self.path(name))
         except OSError:

@@ -47,7 +47,7 @@ class Nic:
 
     @property
     def bound(self) -> bool:
-        """Does DPDK have it to itself?"""
+        """Whether DPDK has the device to itself."""
         return self.driver in USERSPACE_DRIVERS
 
 
@@ -140,7 +140,7 @@ def nics(host: Host) -> list[Nic]:
 
 
 def same_group(host: Host, nic: Nic) -> list[Nic]:
-    """Others in its IOMMU group that a kernel driver holds; bridges may stay there."""
+    """Other devices of its IOMMU group that a kernel driver holds, bridges left out."""
     if not nic.group:
         return []
     others = [

@@ -31,12 +31,12 @@ def _routes(host: Host) -> Iterator[tuple[str, Network]]:
 
 
 def _v4(text: str) -> ipaddress.IPv4Address:
-    """Eight hex digits of a word in memory order."""
+    """The IPv4 address in eight hex digits, a word in memory order."""
     return ipaddress.IPv4Address(struct.pack("=I", int(text, 16)))
 
 
 def _v6(text: str) -> Address:
-    """Four such words; an IPv4 address in IPv6 dress is one of IPv4."""
+    """The address in four such words; an IPv4-mapped IPv6 address is given as IPv4."""
     words = (int(text[i : i + 8], 16) for i in range(0, 32, 8))
     address = ipaddress.IPv6Address(struct.pack("=4I", *words))
     return address.ipv4_mapped or address
@@ -58,7 +58,7 @@ def _ssh(host: Host, environment: Mapping[str, str]) -> Iterator[Address]:
 
 
 def _way_to(address: Address, routes: list[tuple[str, Network]]) -> set[str]:
-    """Interfaces of the longest prefixes that hold it."""
+    """The interfaces of the longest prefixes that hold an address."""
     there = [
         (name, net) for name, net in routes if address.version == net.version and address in net
     ]
@@ -67,7 +67,7 @@ def _way_to(address: Address, routes: list[tuple[str, Network]]) -> set[str]:
 
 
 def needed(host: Host, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Interface -> why the host needs it."""
+    """Interfaces that the host needs, with the reason."""
     routes = list(_routes(host))
     found = {name: "the default route" for name, net in routes if net.prefixlen == 0}
     for address in _ssh(host, environment):
@@ -80,7 +80,7 @@ def needed(host: Host, environment: Mapping[str, str] = os.environ) -> dict[str,
 
 
 def above(host: Host, name: str) -> set[str]:
-    """An interface and all that stand on it: bonds, bridges, VLANs."""
+    """An interface and all that are built on it: bonds, bridges, VLANs."""
     found, todo = set(), [name]
     while todo:
         now = todo.pop()

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from pydpdk._core import lib
 from pydpdk.errors import DataError, HostError, UsageError
-from pydpdk.host.finding import SUDO_SELF, Question, Row
+from pydpdk.host.finding import SUDO_SELF, Finding, Question
 from pydpdk.host.info import NODES
 from pydpdk.host.nics import BIFURCATED_DRIVERS, NET, PCI, Nic, nics, pci_nic
 from pydpdk.host.traps import mend, traps
 from pydpdk.host.wirechecks import NEEDED, grant
 from pydpdk.process import footprint
-from pydpdk.process.config import Config, FeedPlan, Source
+from pydpdk.process.config import Config, FeedPlan, SourcePlan
 
 MB = 1 << 20
 
@@ -29,23 +29,23 @@ def _mb(size: int) -> int:
     return -(-size // MB)
 
 
-def loops(q: Question) -> Row:
+def loops(q: Question) -> Finding:
     config = _config(q)
     free = [plan.feed.name for plan in config.feeds if plan.core is None]
     if free:
-        return Row(
+        return Finding(
             "receive loops", "warn", f"{', '.join(free)} has no core: the scheduler moves its loop",
             f"core = N for it in {config.path}",
         )  # fmt: skip
     told = (f"core {loop.core}: {_names(loop.feeds)}" for loop in config.loops())
-    return Row("receive loops", "ok", "; ".join(told))
+    return Finding("receive loops", "ok", "; ".join(told))
 
 
 def _names(feeds: Sequence[FeedPlan]) -> str:
     return ", ".join(plan.feed.name for plan in feeds)
 
 
-def memory(q: Question) -> Row:
+def memory(q: Question) -> Finding:
     """What is taken at start must be there; what stages may grow into should be."""
     config, free = _config(q), q.host.memory.get("MemAvailable", 0)
     parts = {
@@ -61,49 +61,49 @@ def memory(q: Question) -> Row:
         found += f"; books of stages up to {_mb(may)}"
     lower = f"lower orders_max and levels_max of its feeds in {config.path}, or free memory"
     if sure + may > free:
-        return Row("memory", "fail" if sure > free else "warn", found, lower)
-    return Row("memory", "ok", found)
+        return Finding("memory", "fail" if sure > free else "warn", found, lower)
+    return Finding("memory", "ok", found)
 
 
-def shared_memory(q: Question) -> Row:
+def shared_memory(q: Question) -> Finding:
     config, free = _config(q), q.host.free_bytes("/dev/shm")
     if free < 0:
-        return Row(
+        return Finding(
             "shared memory", "fail", "/dev/shm is not writable", "mount -t tmpfs tmpfs /dev/shm"
         )
     wanted = footprint.shared(config)
     found = f"{free >> 20} MiB free in /dev/shm, {_mb(wanted)} needed by rings and flight recorders"
     if free < wanted:
         size = _mb(q.host.used_bytes("/dev/shm") + wanted)
-        return Row(
+        return Finding(
             "shared memory", "fail", found,
             f"mount -o remount,size={size}M /dev/shm, or lower flight_mb in {config.path}",
         )  # fmt: skip
-    return Row("shared memory", "ok", found)
+    return Finding("shared memory", "ok", found)
 
 
-def eal_memory(q: Question) -> Row:
+def eal_memory(q: Question) -> Finding:
     config = _config(q)
     wanted, have = _mb(footprint.pools(config)), config.eal.memory_mb
     if not wanted:
-        return Row("eal memory", "ok", "not needed: no source has a DPDK driver")
+        return Finding("eal memory", "ok", "not needed: no source has a DPDK driver")
     kind = "hugepages" if config.eal.hugepages else "ordinary memory"
     found = f"{wanted} MiB of mbufs, memory_mb = {have} of {kind}"
     if wanted > have:
-        return Row(
+        return Finding(
             "eal memory", "fail", found, f"memory_mb = {wanted} under [eal] in {config.path}"
         )
-    return Row("eal memory", "ok", found)
+    return Finding("eal memory", "ok", found)
 
 
-def locked(q: Question) -> Row:
+def locked(q: Question) -> Finding:
     limit, wanted = q.host.limit("Max locked memory"), footprint.locked(_config(q))
     found = f"{_mb(wanted)} MiB needed, limit {'none' if limit < 0 else f'{limit >> 20} MiB'}"
     if not _short(q):
-        return Row("locked memory", "ok", found)
+        return Finding("locked memory", "ok", found)
     if "CAP_IPC_LOCK" in q.host.capabilities():
-        return Row("locked memory", "ok", f"{found}, not for CAP_IPC_LOCK")
-    return Row(
+        return Finding("locked memory", "ok", f"{found}, not for CAP_IPC_LOCK")
+    return Finding(
         "locked memory", "fail", found,
         f"ulimit -l unlimited (limits.conf: memlock), or: {grant(_wanted(q))}",
     )  # fmt: skip
@@ -114,7 +114,7 @@ def _short(q: Question) -> bool:
 
 
 def _wanted(q: Question) -> dict[str, str]:
-    """Capability -> a source that needs it."""
+    """The capabilities that are needed, each with a source that needs it."""
     sources = _config(q).sources
     return {
         name: by[0]
@@ -124,25 +124,25 @@ def _wanted(q: Question) -> dict[str, str]:
     }
 
 
-def rights(q: Question) -> Row:
+def rights(q: Question) -> Finding:
     wanted = _wanted(q)
     lacking = [name for name in wanted if name not in q.host.capabilities()]
     lacking = [name for name in lacking if name != "CAP_IPC_LOCK"]  # of which locked() tells
     if lacking:
         told = "; ".join(f"no {name}, which source {wanted[name]} needs" for name in lacking)
-        return Row("rights", "fail", told, grant(wanted))
-    return Row("rights", "ok", ", ".join(wanted) or "its sources need none")
+        return Finding("rights", "fail", told, grant(wanted))
+    return Finding("rights", "ok", ", ".join(wanted) or "its sources need none")
 
 
 # --- sources ---
 
 
-def sources(q: Question) -> list[Row]:
-    """A row for each: is it there, whose is it, is it near its core?"""
+def sources(q: Question) -> list[Finding]:
+    """For each source: is its device there, whose is it, is it near its core?"""
     return [_source(q, source) for source in _config(q).sources]
 
 
-def _source(q: Question, source: Source) -> Row:
+def _source(q: Question, source: SourcePlan) -> Finding:
     device = source.device
     name = f"source {source.name}"
     if device.row.prefix == "pci":
@@ -153,22 +153,24 @@ def _source(q: Question, source: Source) -> Row:
         device.row.check(device.argument)
     except (HostError, UsageError, DataError) as error:
         return _refused(q, name, source, error)
-    return Row(name, "ok", device.spec)
+    return Finding(name, "ok", device.spec)
 
 
-def _refused(q: Question, name: str, source: Source, error: Exception) -> Row:
+def _refused(q: Question, name: str, source: SourcePlan, error: Exception) -> Finding:
     found, _, remedy = str(error).rpartition(": ")
     other = f"another device for source {source.name} in {_config(q).path}"
-    return Row(name, "fail", f"{source.device.spec}: {found or remedy}", remedy if found else other)
+    return Finding(
+        name, "fail", f"{source.device.spec}: {found or remedy}", remedy if found else other
+    )
 
 
-def _interface(q: Question, name: str, source: Source) -> Row:
+def _interface(q: Question, name: str, source: SourcePlan) -> Finding:
     device, interface = source.device, source.device.interface
     real = q.host.running_kernel  # sysfs shows the namespace that it was mounted in
     there = [found for _, found in socket.if_nameindex()] if real else q.host.names(NET)
     if interface not in there:
         found = f"{device.spec}: no such interface: there are {', '.join(there)}"
-        return Row(name, "fail", found, "ip link")
+        return Finding(name, "fail", found, "ip link")
     if real:
         try:
             device.row.check(interface)
@@ -176,59 +178,59 @@ def _interface(q: Question, name: str, source: Source) -> Row:
             return _refused(q, name, source, error)
     nic = next((nic for nic in nics(q.host) if interface in nic.names), None)
     if nic is None:
-        return Row(name, "ok", device.spec)
+        return Finding(name, "ok", device.spec)
     if device.row.prefix == "tpacket" and nic.mtu > source.mtu:
-        return Row(
+        return Finding(
             name, "warn", f"{device.spec}: MTU {nic.mtu}, longer frames than {source.mtu} are cut",
             f"mtu = {nic.mtu} for source {source.name} in {_config(q).path}",
         )  # fmt: skip
     return _nic(q, name, source, nic)
 
 
-def _pci(q: Question, name: str, source: Source) -> Row:
+def _pci(q: Question, name: str, source: SourcePlan) -> Finding:
     address = source.device.argument
     if not q.host.names(f"{PCI}/{address}"):
         known = ", ".join(nic.pci for nic in nics(q.host) if nic.pci) or "none"
         found = f"no PCI device {address}: network devices are {known}"
-        return Row(name, "fail", found, "dpdk-devbind.py --status-dev net")
+        return Finding(name, "fail", found, "dpdk-devbind.py --status-dev net")
     nic = pci_nic(q.host, address)
     if not nic.bound and nic.driver not in BIFURCATED_DRIVERS:
-        return Row(
+        return Finding(
             name, "fail", f"{nic.label} is held by {nic.driver or 'no driver'}",
             f"{SUDO_SELF} host apply --bind {address}",
         )  # fmt: skip
     group = q.host.path(f"/dev/vfio/{nic.group}")
     if nic.driver == "vfio-pci" and nic.group and not os.access(group, os.R_OK | os.W_OK):
-        return Row(
+        return Finding(
             name, "fail", f"{nic.label}: /dev/vfio/{nic.group} is not ours",
             f"sudo chown $USER /dev/vfio/{nic.group}",
         )  # fmt: skip
     return _nic(q, name, source, nic)
 
 
-def _nic(q: Question, name: str, source: Source, nic: Nic) -> Row:
+def _nic(q: Question, name: str, source: SourcePlan, nic: Nic) -> Finding:
     kind = source.device.row.prefix
     told = [nic.driver or "no driver", nic.version, nic.firmware and f"firmware {nic.firmware}"]
     found = f"{source.device.spec}: {' '.join(filter(None, told))}, MTU {nic.mtu or source.mtu}"
     there = [trap for trap in traps(nic) if trap.drivers or trap.ids or kind == "af_xdp"]
     if there:
         what = "; ".join(f"{trap.what} ({trap.source})" for trap in there)
-        return Row(name, "warn", f"{found}: {what}", mend(there[0], nic))
+        return Finding(name, "warn", f"{found}: {what}", mend(there[0], nic))
     far = [core for core in _cores(q, source) if nic.node not in (-1, q.host.node_of_core(core))]
     if far:
-        return Row(
+        return Finding(
             name, "warn", f"{found}: on node {nic.node}, core {far[0]} is not",
             f"choose a core of that node: cat {NODES}/node{nic.node}/cpulist",
         )  # fmt: skip
-    return Row(name, "ok", found + (f", node {nic.node}" if nic.node >= 0 else ""))
+    return Finding(name, "ok", found + (f", node {nic.node}" if nic.node >= 0 else ""))
 
 
-def _cores(q: Question, source: Source) -> list[int]:
+def _cores(q: Question, source: SourcePlan) -> list[int]:
     loops = _config(q).loops()
     return [loop.core for loop in loops if source in loop.sources and loop.core is not None]
 
 
-def groups(q: Question) -> Row:
+def groups(q: Question) -> Finding:
     """Each group has a socket of its own where the kernel joins; a place in a list where we do."""
     config, own, kernel = _config(q), 0, 0
     for source in config.sources:
@@ -245,19 +247,19 @@ def groups(q: Question) -> Row:
             own = max(own, len(hosts))
     limit = q.host.number("/proc/sys/net/ipv4/igmp_max_memberships", 20)
     if kernel and limit < 1:
-        return Row(
+        return Finding(
             "groups", "fail", f"net.ipv4.igmp_max_memberships = {limit}: no socket may join",
             "sysctl net.ipv4.igmp_max_memberships=20",
         )  # fmt: skip
     if own > lib.ANSWER_GROUPS_MAX:
-        return Row(
+        return Finding(
             "groups", "fail", f"{own} on one source, our IGMP holds {lib.ANSWER_GROUPS_MAX}",
             f"share its feeds out over more sources in {config.path}",
         )  # fmt: skip
     files = q.host.limit("Max open files")
     if 0 <= files < kernel + 256:
-        return Row(
+        return Finding(
             "groups", "fail", f"{kernel} sockets, {files} files", f"ulimit -n {kernel + 256}"
         )
     told = f"{kernel} by kernel sockets, of which each may hold {limit}; at most {own} by our IGMP"
-    return Row("groups", "ok", told)
+    return Finding("groups", "ok", told)

@@ -74,7 +74,7 @@ class Step:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Step:
-        """Out of an undo record; HostError for what no apply can have written."""
+        """A step out of an undo record; HostError for what no apply can have written."""
         try:
             step = cls(**values)
         except TypeError as error:
@@ -199,5 +199,5 @@ def make(system: System, step: Step) -> None:
 
 
 def take_back(system: System, step: Step) -> None:
-    """As it was before the step, whatever became of it."""
+    """Bring back what was before the step, whatever became of it."""
     KINDS[step.kind][1](system, step)

@@ -26,8 +26,11 @@ class Trap:
 
 
 def _older(firmware: str, major: int, minor: int) -> bool:
-    """Is it known, and below? Intel says ``7.10 0x80007b63 1.2585.0``: two digits after the point,
-    so what its tables call 4.1 is 4.10 here."""
+    """Whether a version is known, and older.
+
+    Intel says ``7.10 0x80007b63 1.2585.0``: two digits after the point, so what its tables call
+    4.1 is 4.10 here.
+    """
     match = re.match(r"(\d+)\.(\d+)", firmware)
     return bool(match) and (int(match[1]), int(match[2])) < (major, minor)  # type: ignore[index]
 
@@ -112,7 +115,7 @@ TRAPS = (
 
 
 def traps(nic: Nic) -> list[Trap]:
-    """Those that this device has."""
+    """The known traps of this device."""
     return [
         trap
         for trap in TRAPS

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import Events, join
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
@@ -72,8 +73,8 @@ def replay(
     ``sources``: a path or source string, or several, which are merged by time stamp.
 
     ``feeds``: ``"itch50"``, ``"itch50@A_ADDRESS:PORT,B_ADDRESS:PORT"`` or a Feed, or several.
-    What they leave open, or all if there are none, is found in the captures. A Feed that names
-    its lines is taken as it is: its ``midnight_ns`` too.
+    What they leave open is found in the captures, with None every feed that is spoken there. A
+    Feed that names its lines is taken as it is: its ``midnight_ns`` too.
 
     ``strategy``: a Stage, a class of them, or ``"file.py:Class"``; it trades against a simulated
     venue. ``params``: arguments of the class, by name or as ``"name=value"``.
@@ -106,7 +107,7 @@ def replay(
     return result
 
 
-class Replay:
+class Replay(Closes):
     """A replay that is open, for those who want to watch it, to stop it or to look into it.
 
         with pydpdk.Replay("day.pcap") as replay:
@@ -147,7 +148,7 @@ class Replay:
             self._watchers.append(lambda events: self._events.append(join([events])))
         self._pace: tuple[int, int] | None = None
         with ExitStack() as stack:
-            found = _feeds(_several(feeds), specs)
+            found = _feeds(feeds, specs)
             self.engine = stack.enter_context(Engine(open_sources(specs), found, **options))
             assert self.engine.ring is not None
             self._reader = stack.enter_context(Reader(fd=self.engine.ring.fd, from_start=True))
@@ -241,12 +242,6 @@ class Replay:
         """Close sources, engine and all else, as the end of a ``with`` does."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def accounts(self) -> dict[str, Any]:
         """Say what came in, was built, traded and lost, as ``pydpdk replay --json`` prints it.
 
@@ -300,9 +295,7 @@ class Replay:
 
 
 def _several(given: Any) -> list[Any]:
-    """What may be given as one, as several or not at all, as a list."""
-    if given is None:
-        return []
+    """What may be given as one or as several, as a list."""
     return [given] if isinstance(given, str | Path | Feed) else list(given)
 
 
@@ -317,8 +310,10 @@ def _stage(strategy: Strategy, params: Params) -> Stage | None:
     return strategy
 
 
-def _feeds(wanted: Sequence[str | Feed], specs: Sequence[str]) -> list[Feed]:
+def _feeds(given: Feeds, specs: Sequence[str]) -> list[Feed]:
+    if given is None:
+        return find_feeds(None, specs)
+    wanted = _several(given)
     feeds = [Feed.parse(feed) if isinstance(feed, str) else feed for feed in wanted]
-    if feeds and all(isinstance(feed, Feed) and feed.lines for feed in wanted):
-        return feeds
-    return find_feeds(feeds, specs)
+    whole = all(isinstance(feed, Feed) and feed.lines for feed in wanted)
+    return feeds if whole else find_feeds(feeds, specs)

@@ -83,14 +83,14 @@ class Child:
                 print(f"{self.name}: {line}", file=self._log)
 
     def go(self) -> None:
-        """What it waits for."""
+        """Send the line that lets the child start its work."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.write(b"go\n")
             self.process.stdin.flush()
 
     def until(self, event: str, timeout_s: float) -> bool:
-        """Wait for a message of that kind; False when it ended, or at the timeout."""
+        """Wait for a message of that kind; False when the child ended first, or at the timeout."""
         deadline = time.monotonic() + timeout_s
         while event not in self.last and time.monotonic() < deadline:
             if not self.alive:
@@ -100,12 +100,12 @@ class Child:
         return event in self.last
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal; harmless when it is gone."""
+        """Send the child a signal; harmless when it is gone."""
         if self.alive:
             self.process.send_signal(number)
 
     def wait(self, timeout_s: float) -> bool:
-        """Until it ended and all that it said was heard; False at the timeout."""
+        """Wait until the child ended and all its messages were heard; False at the timeout."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -117,14 +117,14 @@ class Child:
         return True
 
     def _close(self) -> None:
-        """Its pipes, of which nobody reads or writes any more."""
+        """Close the pipes to the child, which nobody reads or writes any more."""
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             with suppress(BrokenPipeError):  # what it did not take
                 pipe.close()
 
     def cause(self) -> str:
-        """Why it ended, in one line."""
+        """Why the child ended, in one line."""
         code = self.process.returncode
         for event in ("refused", "broken", "raised"):
             if event in self.last:

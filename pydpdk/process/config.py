@@ -1,41 +1,218 @@
 """What ``pydpdk run`` runs: one TOML file, checked whole before anything starts.
 
 Nothing here opens a device, starts EAL or runs a strategy. The first thing wrong is one UsageError
-that names file, line, key, what was found and what is allowed. :func:`example` is the reference.
+that names file, line, key, what was found and what is allowed. A ``...Table`` is what may stand in
+the file, and :func:`example` the reference made of it; a ``...Plan`` is what became of it.
 """
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from ipaddress import AddressValueError, IPv4Address
+from decimal import Decimal
+from ipaddress import AddressValueError, IPv4Address, ip_address
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import inspect
+from msgspec.structs import asdict
 
 from pydpdk._core import lib
+from pydpdk.core.layout import protocols
+from pydpdk.core.toml import File, Key, Table, key, listed, meant
 from pydpdk.engine.feed import Endpoint, Feed
-from pydpdk.errors import UsageError
-from pydpdk.process import config_file
-from pydpdk.process.config_file import File, listed
-from pydpdk.process.toml_lines import Path as Key
 from pydpdk.source import eal
 from pydpdk.source.source import Description, parse
-from pydpdk.trade.limits import RiskConfig, read_config
+from pydpdk.trade.limits import RiskConfig
+from pydpdk.trade.limits_file import read_config
+
+# --- what msgspec cannot check: each takes a value as it stands in the file ---
 
 
-@dataclass(frozen=True)
-class Source:
-    """A port or capture; sizes in MB of 2**20 bytes."""
+def cpus() -> set[int]:
+    """CPUs of this host that are on, also those that the scheduler leaves alone."""
+    try:
+        text = Path("/sys/devices/system/cpu/online").read_text().strip()
+    except OSError:
+        return set(range(os.cpu_count() or 1))
+    ranges = [part.partition("-") for part in text.split(",")]
+    return {cpu for low, _, high in ranges for cpu in range(int(low), int(high or low) + 1)}
+
+
+def _cpu(value: Any) -> int:
+    have = cpus()
+    if type(value) is not int or value not in have:
+        raise ValueError(f"must be a CPU of this host: {', '.join(map(str, sorted(have)))}")
+    return value
+
+
+def _power(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high or value & (value - 1):
+            raise ValueError(f"must be a power of two from {low} to {high}")
+        return value
+
+    return read
+
+
+def _text(check: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("must be a string")
+        return check(value)
+
+    return read
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]{1,32}", text):
+        raise ValueError("must be 1 to 32 of a-z, 0-9 and '-'")
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        address = IPv4Address(text)
+    except AddressValueError:
+        raise ValueError("must be an IPv4 address such as 10.0.0.5") from None
+    if address.is_multicast or address.is_loopback or address.is_reserved or int(address) == 0:
+        raise ValueError("must be an address that a host can have")
+    return str(address)
+
+
+def _eal_option(text: str) -> str:
+    eal.arguments(eal.Options(extra=(text,)))
+    return text
+
+
+def _params(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, dict) or not all(
+        name.isidentifier() and isinstance(entry, bool | int | Decimal | str)
+        for name, entry in value.items()
+    ):
+        raise ValueError("must be a table of names with a number, a string, true or false each")
+    return tuple(f"{name}={entry}" for name, entry in value.items())
+
+
+# --- the tables: key, type, what it means, an example where there is no default ---
+# fmt: off
+
+Name = Annotated[str, key(read=_text(_name))]
+Milliseconds = Annotated[int, key(ge=1, le=600_000)]
+Megabytes = Annotated[int, key(ge=1, le=1 << 16)]
+Many = Annotated[int, key(ge=1, le=1 << 28)]
+Protocol = Annotated[str, key(read=_text(lambda text: Feed(text).protocol))]
+Line = Annotated[Any, key(read=_text(Endpoint.parse))]
+Host = Annotated[str, key(read=_text(lambda text: str(ip_address(text))))]
+EalOption = Annotated[str, key(read=_text(_eal_option))]
+
+
+class RunKeys(Table, frozen=True):
+    """What concerns the whole run."""
+
+    name: Annotated[Name, key("required: a-z, 0-9, '-'; names the ring and the run's directory",
+                              example='"nasdaq"')]
+    on_fallback: Annotated[Literal["fail", "warn", "allow"],
+                           key("what a source cannot know or do: fail, warn, allow")] = "warn"
+    restart: Annotated[Literal["always", "never"],
+                       key("when the engine dies: always, never")] = "always"
+    restarts_max: Annotated[int, key("give up after so many ...", ge=0, le=1000)] = 5
+    restart_window_s: Annotated[int, key("... within this time", ge=1, le=86_400)] = 60
+    ring_slots: Annotated[int, key("records of 64 bytes, a power of two",
+                                   read=_power(1 << 14, 1 << 26))] = 1 << 20
+
+
+class EalTable(Table, frozen=True):
+    hugepages: Annotated[bool, key("pci: sources need them")] = eal.Options.hugepages
+    memory_mb: Annotated[int, key("2**20 bytes", ge=64, le=1 << 20)] = eal.Options.memory_mb
+    extra: Annotated[tuple[EalOption, ...],
+                     key('further EAL options: "--name" or "--name=value"',
+                         wanted="an array of strings")] = eal.Options.extra
+
+
+class SourceTable(Table, frozen=True):
+    """A port or capture; sizes are in MB of 2**20 bytes."""
+
+    device: Annotated[Any, key("required: af_packet:, af_xdp:, tap:, memif:, pci:, pcap:FILE ...",
+                               read=_text(parse), example='"af_packet:eth1"')]
+    rx_ring_mb: Annotated[Megabytes, key("receive ring, where the driver has one of its own")] = 64
+    mtu: Annotated[int, key("bytes of the longest IP packet", ge=68, le=9_600)] = 1500
+    address: Annotated[str, key("our IPv4 on that port where no kernel owns it; no default",
+                                read=_text(_address), example='"10.0.0.5"')] = ""
+    flight_mb: Annotated[int, key("last frames kept for the flight recorder, 0: off",
+                                  ge=0, le=1 << 16)] = 64
+
+
+class FeedTable(Table, frozen=True):
+    name: Annotated[Name, key("required, each its own", example='"itch"')]
+    protocol: Annotated[Protocol, key(f"required: {', '.join(protocols())}", example='"itch50"')]
+    lines: Annotated[tuple[Line, ...], key(
+        "required: ADDRESS:PORT of line A, and of line B", min_length=1, max_length=lib.LINES_MAX,
+        wanted="an array of one or two lines, A and B",
+        example='["233.54.12.111:26477", "233.49.196.111:26477"]')]
+    core: Annotated[int | None, key("CPU that receives it; absent: a loop that is not pinned",
+                                    read=_cpu, example="0")] = None
+    sources: Annotated[tuple[str, ...] | None, key(
+        "absent: all", wanted="an array of names of sources", example='["a", "b"]')] = None
+    allowed: Annotated[tuple[Host, ...], key(
+        "addresses that may send it, at most four; empty: any", max_length=lib.SOURCES_ALLOWED,
+        wanted=f"an array of at most {lib.SOURCES_ALLOWED} addresses")] = Feed.allowed
+    window: Annotated[int, key("messages that may wait for a gap, a power of two",
+                               read=_power(2, 1 << 20))] = Feed.window
+    gap_timeout_ms: Annotated[int, key("after that long a gap is given up",
+                                       ge=0, le=600_000)] = Feed.gap_timeout_us // 1000
+    stale_line_ms: Annotated[Milliseconds, key("a line that is silent for longer is stale")
+                             ] = Feed.stale_line_us // 1000
+    stale_feed_ms: Annotated[Milliseconds, key("likewise the feed")] = Feed.stale_feed_us // 1000
+    orders_max: Annotated[Many, key("resting at once, all instruments")] = Feed.orders_max
+    levels_max: Annotated[Many, key("price levels at once, all instruments")] = Feed.levels_max
+    compare: Annotated[bool, key("a message that came on both lines is compared")] = Feed.compare
+
+
+class StageTable(Table, frozen=True):
+    strategy: Annotated[str, key("required: file.py:Class, from where this file lies",
+                                 example='"apps/spread.py:Spread"')]
+    params: Annotated[Any, key("arguments of its constructor; no default",
+                               read=_params, example="{ size = 100 }")] = ()
+    core: Annotated[int | None, key(
+        "reads the ring of that receive core; absent: of the first feed's",
+        read=_cpu, example="0")] = None
+    policy: Annotated[Literal["skip", "block"], key(
+        "skip: never slows the engine down; block: never loses a record")] = "skip"
+    on_error: Annotated[Literal["freeze", "restart"],
+                        key("a strategy that raised: freeze, restart")] = "freeze"
+    cpu: Annotated[int | None, key("CPU of its process; absent: not pinned",
+                                   read=_cpu, example="1")] = None
+    limits: Annotated[Any, key(
+        'docs/risk.md has all; or a file of these tables: "limits.toml"',
+        example="{ account = { rate_max = 500 }, default = { order_size_max = 500 } }")] = None
+
+
+class RunTable(RunKeys, frozen=True, kw_only=True):
+    """A whole file."""
+
+    sources: Annotated[dict[str, Any], key(wanted="a table of at least one source")]
+    feeds: Annotated[tuple[FeedTable, ...], key(
+        min_length=1, max_length=lib.FEEDS_MAX,
+        wanted=f"an array of tables: [[feeds]], 1 to {lib.FEEDS_MAX}")]
+    stages: Annotated[tuple[StageTable, ...], key(wanted="an array of tables: [[stages]]")] = ()
+    eal: EalTable = EalTable()
+
+
+# fmt: on
+# --- the plans ---
+
+
+class SourcePlan(SourceTable, frozen=True, kw_only=True):
+    """A source, its name and what it is."""
 
     name: str
     device: Description
-    rx_ring_mb: int = 64
-    mtu: int = 1500
-    address: str = ""  # our IPv4 on that port where no kernel owns it
-    flight_mb: int = 64  # flight recorder, 0: off
 
 
 @dataclass(frozen=True)
@@ -48,50 +225,37 @@ class FeedPlan:
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopPlan:
     """What one receive core does; None is the loop that is not pinned."""
 
     core: int | None
     feeds: tuple[FeedPlan, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[SourcePlan, ...]
 
 
-@dataclass(frozen=True)
-class Stage:
+class StagePlan(StageTable, frozen=True, kw_only=True):
     """A strategy as ``load_strategy`` takes it, and the loop (by its core) whose ring it reads."""
 
-    strategy: str
-    core: int | None
     limits: RiskConfig
-    params: tuple[str, ...] = ()  # "name=value", as load_strategy takes them
-    policy: str = "skip"  # skip, block
-    on_error: str = "freeze"  # freeze, restart
-    cpu: int | None = None  # CPU of its process; None: not pinned
+    params: tuple[str, ...]  # "name=value", as load_strategy takes them
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(RunKeys, frozen=True, kw_only=True):
     """A whole run."""
 
     path: Path
-    name: str
-    sources: tuple[Source, ...]
+    sources: tuple[SourcePlan, ...]
     feeds: tuple[FeedPlan, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[StagePlan, ...]
     eal: eal.Options
-    on_fallback: str = "warn"  # fail, warn, allow
-    restart: str = "always"  # always, never
-    restarts_max: int = 5  # within restart_window_s
-    restart_window_s: int = 60
-    ring_slots: int = 1 << 20
 
-    def loops(self) -> list[Loop]:
-        """One for each core that feeds name, in their order; feeds without one share a loop."""
+    def loops(self) -> list[LoopPlan]:
+        """A loop for each core that feeds name, in their order; feeds without one share a loop."""
         made = []
         for core in dict.fromkeys(feed.core for feed in self.feeds):
             feeds = tuple(feed for feed in self.feeds if feed.core == core)
             used = {name for feed in feeds for name in feed.sources}
-            made.append(Loop(core, feeds, tuple(s for s in self.sources if s.name in used)))
+            made.append(LoopPlan(core, feeds, tuple(s for s in self.sources if s.name in used)))
         return made
 
     def queues(self, source: str) -> int:
@@ -99,231 +263,65 @@ class Config:
         return sum(source in [s.name for s in loop.sources] for loop in self.loops())
 
 
-# --- values: a check gives the value as it is kept; its ValueError says what is allowed ---
-
-Check = Callable[[Any], Any]
-
-
-def _integer(low: int, high: int, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"must be an integer from {low} to {high}")
-    return value
-
-
-def _power(low: int, high: int, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value & (value - 1):
-        raise ValueError(f"must be a power of two from {low} to {high}")
-    return _integer(low, high, value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return value
-
-
-def _one_of(*words: str) -> Check:
-    def check(value: Any) -> str:
-        if value not in words:
-            raise ValueError(f"must be {listed(words)}{config_file.meant(value, words)}")
-        return str(value)
-
-    return check
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9-]{1,32}", value):
-        raise ValueError("must be 1 to 32 of a-z, 0-9 and '-'")
-    return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise ValueError("must be an array of strings")
-    return tuple(value)
-
-
-def _params(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, dict) or not all(
-        name.isidentifier() and isinstance(entry, (bool, int, float, str))
-        for name, entry in value.items()
-    ):
-        raise ValueError("must be a table of names with a number, a string, true or false each")
-    return tuple(f"{name}={entry}" for name, entry in value.items())
-
-
-def _core(value: Any) -> int:
-    have = config_file.cpus()
-    if isinstance(value, bool) or not isinstance(value, int) or value not in have:
-        raise ValueError(f"must be a CPU of this host: {', '.join(map(str, sorted(have)))}")
-    return value
-
-
-def _address(value: Any) -> str:
-    try:
-        address = IPv4Address(_text(value))
-    except AddressValueError:
-        raise ValueError("must be an IPv4 address such as 10.0.0.5") from None
-    if address.is_multicast or address.is_loopback or address.is_reserved or int(address) == 0:
-        raise ValueError("must be an address that a host can have")
-    return str(address)
-
-
-def _hosts(value: Any) -> tuple[str, ...]:
-    hosts = _texts(value)
-    if len(hosts) > lib.SOURCES_ALLOWED:
-        raise ValueError(f"must be at most {lib.SOURCES_ALLOWED} addresses")
-    return tuple(Endpoint.parse(f"{f'[{h}]' if ':' in h else h}:1").host for h in hosts)
-
-
-def _lines(value: Any) -> tuple[Endpoint, ...]:
-    lines = tuple(map(Endpoint.parse, _texts(value)))
-    if not 1 <= len(lines) <= lib.LINES_MAX:
-        raise ValueError("must be one or two lines, A and B")
-    return lines
-
-
-def _eal_option(key: str, value: Any) -> Any:
-    """EAL's own module knows what it takes."""
-    eal.arguments(eal.Options(**{key: value}))
-    return value
-
-
-MS_MAX = 600_000
-MB_MAX = 1 << 16
-TOP: dict[str, Check] = {
-    "name": _name,
-    "on_fallback": _one_of("fail", "warn", "allow"),
-    "restart": _one_of("always", "never"),
-    "restarts_max": partial(_integer, 0, 1000),
-    "restart_window_s": partial(_integer, 1, 86_400),
-    "ring_slots": partial(_power, 1 << 14, 1 << 26),
-}
-EAL: dict[str, Check] = {
-    "hugepages": _flag,
-    "memory_mb": lambda value: _eal_option("memory_mb", _integer(64, 1 << 20, value)),
-    "extra": lambda value: _eal_option("extra", _texts(value)),
-}
-SOURCE: dict[str, Check] = {
-    "device": lambda value: parse(_text(value)),
-    "rx_ring_mb": partial(_integer, 1, MB_MAX),
-    "mtu": partial(_integer, 68, 9_600),
-    "address": _address,
-    "flight_mb": partial(_integer, 0, MB_MAX),
-}
-FEED: dict[str, Check] = {
-    "name": _name,
-    "protocol": lambda value: Feed(_text(value)).protocol,
-    "lines": _lines,
-    "core": _core,
-    "sources": _texts,
-    "allowed": _hosts,
-    "window": partial(_power, 2, 1 << 20),
-    "gap_timeout_ms": partial(_integer, 0, MS_MAX),
-    "stale_line_ms": partial(_integer, 1, MS_MAX),
-    "stale_feed_ms": partial(_integer, 1, MS_MAX),
-    "orders_max": partial(_integer, 1, 1 << 28),
-    "levels_max": partial(_integer, 1, 1 << 28),
-    "compare": _flag,
-}
-STAGE: dict[str, Check] = {
-    "strategy": _text,
-    "params": _params,
-    "core": _core,
-    "limits": lambda value: value,
-    "policy": _one_of("skip", "block"),
-    "on_error": _one_of("freeze", "restart"),
-    "cpu": _core,
-}
-
-
-# --- tables ---
-
-
 def load(path: str | Path) -> Config:
     """Read and check a configuration. UsageError names file, line, key and what is allowed."""
     file = File.read(Path(path))
-    top = file.keys(file.tables, (), (*TOP, "eal", "sources", "feeds", "stages"), ("name",))
-    kept = _values(file, {k: v for k, v in top.items() if k in TOP}, (), TOP)
-    sources = _sources(file, top)
-    feeds = tuple(_feed(file, *entry, sources) for entry in file.array(top, "feeds"))
+    table = file.convert(RunTable, file.tables)
+    sources = _sources(file, table.sources)
+    feeds = tuple(_feed(file, i, feed, sources) for i, feed in enumerate(table.feeds))
     _feeds_differ(file, feeds)
-    stages = tuple(_stage(file, *entry, feeds) for entry in file.array(top, "stages"))
-    options = _values(file, file.keys(top.get("eal", {}), ("eal",), tuple(EAL)), ("eal",), EAL)
+    stages = tuple(_stage(file, i, stage, feeds) for i, stage in enumerate(table.stages))
     pci = tuple(s.device.argument for s in sources if s.device.row.prefix == "pci")
     config = Config(
-        path=Path(path), sources=sources, feeds=feeds, stages=stages,
-        eal=eal.Options(pci=pci, **options), **kept,
+        path=file.path, sources=sources, feeds=feeds, stages=stages,
+        eal=eal.Options(pci=pci, **asdict(table.eal)),
+        **{name: getattr(table, name) for name in RunKeys.__struct_fields__},
     )  # fmt: skip
     _together(file, config)
     return config
 
 
-def _values(
-    file: File, table: Mapping[str, Any], at: Key, checks: Mapping[str, Check]
-) -> dict[str, Any]:
-    kept = {}
-    for key, value in table.items():
-        with file.blaming((*at, key), value):
-            kept[key] = checks[key](value)
-    return kept
-
-
-def _sources(file: File, top: Mapping[str, Any]) -> tuple[Source, ...]:
-    tables = file.table(top.get("sources"), ("sources",), "a table of at least one source")
-    made: dict[str, Source] = {}
+def _sources(file: File, tables: dict[str, Any]) -> tuple[SourcePlan, ...]:
+    made: dict[str, SourcePlan] = {}
     for name, given in tables.items():
         at: Key = ("sources", name)
         with file.blaming(at, name):
             _name(name)
-        if isinstance(given, str):
-            values = _values(file, {name: given}, ("sources",), {name: SOURCE["device"]})
-            values = {"device": values[name]}
-        else:
-            values = _values(file, file.keys(given, at, tuple(SOURCE), ("device",)), at, SOURCE)
+        table = {"device": given} if isinstance(given, str) else given
+        plan = SourcePlan(name=name, **asdict(file.convert(SourceTable, table, at)))
         for other in made.values():
-            if other.device.spec == values["device"].spec:
-                file.refuse(at, f"{other.device.spec} is the device of source {other.name} already")
-        made[name] = Source(name, **values)
+            if other.device.spec == plan.device.spec:
+                file.refuse(at, f"{plan.device.spec} is the device of source {other.name} already")
+        made[name] = plan
     if not 1 <= len(made) <= lib.SOURCES_MAX:
         file.refuse(("sources",), f"{len(made)} sources: must be 1 to {lib.SOURCES_MAX}")
     return tuple(made.values())
 
 
-def _feed(file: File, at: Key, given: Any, sources: tuple[Source, ...]) -> FeedPlan:
-    table = file.keys(given, at, tuple(FEED), ("name", "protocol", "lines"))
-    values = _values(file, table, at, FEED)
-    core, names = values.pop("core", None), [source.name for source in sources]
-    chosen = values.pop("sources", tuple(names))
+def _feed(file: File, i: int, table: FeedTable, sources: tuple[SourcePlan, ...]) -> FeedPlan:
+    at, names = ("feeds", i, "sources"), [source.name for source in sources]
+    chosen = tuple(names) if table.sources is None else table.sources
     if not chosen:
-        file.refuse((*at, "sources"), "[]: must name a source; leave the key out for all")
-    for i, name in enumerate(chosen):
+        file.refuse(at, "[]: must name a source; leave the key out for all")
+    for j, name in enumerate(chosen):
         if name not in names:
-            hint = config_file.meant(name, names)
-            file.refuse((*at, "sources", i), f"{name!r} is no source: {listed(names)}{hint}")
-        if name in chosen[:i]:
-            file.refuse((*at, "sources", i), f"{name!r} is named twice")
-    for key in ("gap_timeout", "stale_line", "stale_feed"):
-        if f"{key}_ms" in values:
-            values[f"{key}_us"] = 1000 * values.pop(f"{key}_ms")
-    return FeedPlan(Feed(**values), core, chosen)
+            file.refuse((*at, j), f"{name!r} is no source: {listed(names)}{meant(name, names)}")
+        if name in chosen[:j]:
+            file.refuse((*at, j), f"{name!r} is named twice")
+    values = asdict(table)
+    for name in ("gap_timeout", "stale_line", "stale_feed"):
+        values[f"{name}_us"] = 1000 * values.pop(f"{name}_ms")
+    del values["core"], values["sources"]
+    return FeedPlan(Feed(**values), table.core, chosen)
 
 
 def _feeds_differ(file: File, feeds: tuple[FeedPlan, ...]) -> None:
-    if not 1 <= len(feeds) <= lib.FEEDS_MAX:
-        file.refuse(("feeds",), f"{len(feeds)} [[feeds]]: must be 1 to {lib.FEEDS_MAX}")
-    names: dict[str, int] = {}
+    names: set[str] = set()
     lines: dict[Endpoint, str] = {}
     for i, plan in enumerate(feeds):
         if plan.feed.name in names:
             file.refuse(("feeds", i, "name"), f"{plan.feed.name!r} is the name of a feed already")
-        names[plan.feed.name] = i
+        names.add(plan.feed.name)
         for j, line in enumerate(plan.feed.lines):
             if line in lines:
                 file.refuse(
@@ -332,18 +330,17 @@ def _feeds_differ(file: File, feeds: tuple[FeedPlan, ...]) -> None:
             lines[line] = plan.feed.name
 
 
-def _stage(file: File, at: Key, given: Any, feeds: tuple[FeedPlan, ...]) -> Stage:
-    table = file.keys(given, at, tuple(STAGE), ("strategy",))
-    values = _values(file, table, at, STAGE)
-    with file.blaming((*at, "strategy"), values["strategy"]):
-        values["strategy"] = _strategy(file.path.parent, values["strategy"])
-    values["limits"] = _limits(file, (*at, "limits"), values.get("limits", {}))
+def _stage(file: File, i: int, table: StageTable, feeds: tuple[FeedPlan, ...]) -> StagePlan:
+    at: Key = ("stages", i)
+    with file.blaming((*at, "strategy"), table.strategy):
+        strategy = _strategy(file.path.parent, table.strategy)
+    limits = _limits(file, (*at, "limits"), table.limits)
     cores = list(dict.fromkeys(feed.core for feed in feeds))
-    if "core" in values and values["core"] not in cores:
+    if table.core is not None and table.core not in cores:
         pinned = listed([str(core) for core in cores if core is not None]) or "none"
-        file.refuse((*at, "core"), f"{values['core']}: no feed is received there; cores: {pinned}")
-    values.setdefault("core", cores[0])
-    return Stage(**values)
+        file.refuse((*at, "core"), f"{table.core}: no feed is received there; cores: {pinned}")
+    core = cores[0] if table.core is None else table.core
+    return StagePlan(**asdict(table) | {"strategy": strategy, "limits": limits, "core": core})
 
 
 def _strategy(folder: Path, spec: str) -> str:
@@ -361,12 +358,12 @@ def _strategy(folder: Path, spec: str) -> str:
         raise ValueError(f"{path}{line}: {error}") from None
     names = list(_names(tree))
     if cls not in names and "*" not in names:
-        raise ValueError(f"{path} has no class {cls}{config_file.meant(cls, names)}")
+        raise ValueError(f"{path} has no class {cls}{meant(cls, names)}")
     return f"{path}:{cls}"
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
-    """What a module's own lines define or import."""
+    """The names that a module's own lines define or import."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             yield node.name
@@ -377,23 +374,19 @@ def _names(tree: ast.Module) -> Iterator[str]:
 
 
 def _limits(file: File, at: Key, given: Any) -> RiskConfig:
-    """A table, or the name of a file with the same tables."""
+    """Limits from a table, or from a file with the same tables."""
+    given = {} if given is None else given
     if isinstance(given, str):
         with file.blaming(at, given):
             file, at = File.read(file.path.parent / given), ()
             given = file.tables
-    tables = file.table(given, at, "a table, or the name of a file")
-    try:
-        return read_config("limits", tables)
-    except UsageError:
-        for key, alone in config_file.leaves(tables):  # the first that is wrong by itself
-            with file.blaming((*at, *key), None):
-                read_config("limits", alone)
-        raise
+    if not isinstance(given, dict):
+        file.refuse(at, f"{given!r}: must be a table, or the name of a file")
+    return read_config(file, given, at)
 
 
 def _together(file: File, config: Config) -> None:
-    """What only the whole can tell."""
+    """Refuse what is wrong only in the whole: one part against another."""
     receiving = {feed.core: feed.feed.name for feed in config.feeds if feed.core is not None}
     for i, stage in enumerate(config.stages):
         if stage.cpu in receiving:
@@ -409,60 +402,29 @@ def _together(file: File, config: Config) -> None:
 
 def example() -> str:
     """A whole configuration with every key, commented."""
-    return EXAMPLE
+    parts = [
+        ["# pydpdk run CONFIG.toml: a line with a value shows the default, if the key has one."],
+        _keys(RunKeys),
+        ["\n[eal]                           # DPDK's environment layer"],
+        _keys(EalTable),
+        ['\n[sources.a]                     # or in short, under [sources]: a = "af_packet:eth1"'],
+        _keys(SourceTable),
+        ['\n[sources.b]\ndevice = "af_packet:eth2"'],
+        ["\n[[feeds]]                       # at least one"],
+        _keys(FeedTable),
+        ["\n[[stages]]                      # any number"],
+        _keys(StageTable),
+    ]
+    return "\n".join(chain(*parts)) + "\n"
 
 
-EXAMPLE = """\
-# pydpdk run CONFIG.toml: a line with a value shows the default, if the key has one.
-name = "nasdaq"                 # required: a-z, 0-9, '-'; names the ring and the run's directory
-on_fallback = "warn"            # what a source cannot know or do: fail, warn, allow
-restart = "always"              # when the engine dies: always, never
-restarts_max = 5                # give up after so many ...
-restart_window_s = 60           # ... within this time
-ring_slots = 1048576            # records of 64 bytes, a power of two
-
-[eal]                           # DPDK's environment layer
-hugepages = false               # pci: sources need them
-memory_mb = 512
-extra = []                      # further EAL options: "--name" or "--name=value"
-
-[sources.a]                     # at least one; or in short, under [sources]: a = "af_packet:eth1"
-device = "af_packet:eth1"       # required: af_packet:, af_xdp:, tap:, memif:, pci:, pcap:FILE ...
-rx_ring_mb = 64                 # receive ring, where the driver has one of its own
-mtu = 1500
-address = "10.0.0.5"            # our IPv4 on that port where no kernel owns it; no default
-flight_mb = 64                  # last frames kept for the flight recorder, 0: off
-
-[sources.b]
-device = "af_packet:eth2"
-
-[[feeds]]                       # at least one
-name = "itch"                   # required, each its own
-protocol = "itch50"             # required: itch50, tops16, deep10
-lines = [                       # required: ADDRESS:PORT of line A, and of line B
-    "233.54.12.111:26477",
-    "233.49.196.111:26477",
-]
-core = 0                        # CPU that receives it; absent: a loop that is not pinned
-sources = ["a", "b"]            # absent: all
-allowed = []                    # addresses that may send it, at most four; empty: any
-window = 4096                   # messages that may wait for a gap, a power of two
-gap_timeout_ms = 10             # after that long a gap is given up
-stale_line_ms = 1500            # a line that is silent for longer is stale
-stale_feed_ms = 15000           # likewise the feed
-orders_max = 2097152            # resting at once, all instruments
-levels_max = 4194304
-compare = true                  # a message that came on both lines is compared
-
-[[stages]]                      # any number
-strategy = "apps/spread.py:Spread"      # required: file.py:Class, from where this file lies
-params = { size = 100 }         # arguments of its constructor; no default
-core = 0                        # reads the ring of that receive core; absent: of the first feed's
-policy = "skip"                 # skip: never slows the engine down; block: never loses a record
-on_error = "freeze"             # a strategy that raised: freeze, restart
-cpu = 1                         # CPU of its process; absent: not pinned
-
-[stages.limits]                 # or: limits = "limits.toml", with the tables below
-account = { rate_max = 500, rate_window_ms = 1000, open_max = 2000 }
-default = { order_size_max = 500, order_value_max = 100000, position_max = 5000 }
-"""
+def _keys(table: type[Table]) -> Iterator[str]:
+    """A line for each key: its example or default, and its meaning."""
+    node = inspect.type_info(table)
+    assert isinstance(node, inspect.StructType)
+    for field in node.fields:
+        assert isinstance(field.type, inspect.Metadata)
+        value = (field.type.extra or {}).get("example") or json.dumps(field.default)
+        line = f"{field.encode_name} = {value}"
+        meaning = f"# {(field.type.extra_json_schema or {})['description']}"
+        yield f"{line:<31} {meaning}" if len(line) < 40 else f"{meaning}:\n{line}"

@@ -20,10 +20,11 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import lib
 from pydpdk.core import counters
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import UNKNOWN, Utc
 from pydpdk.engine.engine import Engine, Live, Running
 from pydpdk.engine.feed import midnight_ns
@@ -116,7 +117,7 @@ class EngineProcess:
         return made
 
     def _answer(self, engine: Engine, reception: Reception) -> list[Answerer]:
-        """For ports that no kernel speaks for; one queue of each does."""
+        """An answerer for each port that no kernel speaks for, on one of its queues."""
         mine: dict[str, Answerer] = {}
         for index, (way, _) in enumerate(reception.lanes):
             if not self.clock or not way.speaks:
@@ -131,7 +132,7 @@ class EngineProcess:
         return [[plan.feed.name for plan in loop.reception.feeds] for loop in self.loops]
 
     def run(self, say: Any, asked: Any) -> None:
-        """Until ``asked()`` or the end of all sources."""
+        """Run until ``asked()``, or until all sources have ended."""
         self._look_at_links()
         step_aside(loop.reception.core for loop in self.loops)
         for loop in self.loops:
@@ -170,7 +171,7 @@ class EngineProcess:
             self._note_gaps(loop, say)
 
     def _note_gaps(self, loop: Loop, say: Any) -> None:
-        """Tells the parent, who keeps the frames around a gap that was given up."""
+        """Tell the parent of gaps that were given up: it keeps the frames around them."""
         gaps = loop.engine.counters()["gaps_declared"]
         if gaps > loop.gaps:
             say("gap", loop=self.loops.index(loop), gaps=gaps - loop.gaps, now=loop.engine.now)
@@ -187,7 +188,7 @@ class EngineProcess:
                     lib.feed_midnight(feed.pointer, today)
 
     def stop(self) -> None:
-        """Each loop finishes its batch and declares what is open; groups are left."""
+        """Stop: each loop finishes its batch and declares open gaps; multicast groups are left."""
         for loop in self.loops:
             if loop.running:
                 loop.running.stop()
@@ -203,7 +204,7 @@ class EngineProcess:
             loop.engine.farewell()
 
     def status(self) -> dict[str, Any]:
-        """What can be said while the loops run."""
+        """The counts that may be read while the loops run."""
         return {
             "pid": os.getpid(),
             "incarnation": self.incarnation,
@@ -257,7 +258,7 @@ class EngineProcess:
         }
 
     def result(self) -> dict[str, Any]:
-        """The accounts, once the loops ended."""
+        """The accounts of all loops, after these have ended."""
         loops = [self._loop_result(loop) for loop in self.loops]
         return {
             "incarnation": self.incarnation,
@@ -290,7 +291,7 @@ class EngineProcess:
         }
 
     def _broke(self, loop: Loop, sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Sequences between the last that the engine before wrote and the first of this one."""
+        """Sequences missing between the last of the engine before and the first of this one."""
         broke = []
         for feed in loop.engine.feeds:
             firsts = [s["first"] for s in sessions if s["feed"] == str(feed.spec)]
@@ -309,13 +310,13 @@ class EngineProcess:
         return given
 
     def close(self) -> None:
-        """Loops, ports, maps of rings."""
+        """Close loops and ports, unmap the rings."""
         for loop in self.loops:
             loop.engine.close()
         self._stack.close()
 
 
-class LinkNews:
+class LinkNews(Closes):
     """Wakes the control thread as soon as the kernel says that an interface changed."""
 
     def __init__(self) -> None:
@@ -324,22 +325,19 @@ class LinkNews:
         self._socket.setblocking(False)
 
     def wait(self, timeout_s: float) -> None:
-        """Until there is news, or the timeout."""
+        """Wait until an interface changed, or until the timeout."""
         if not select.select([self._socket], [], [], timeout_s)[0]:
             return
         with suppress(BlockingIOError, OSError):  # ENOBUFS: more news than it could hold
             while True:
                 self._socket.recv(1 << 16)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._socket.close()
 
 
 def step_aside(cores: Iterable[int | None]) -> None:
-    """This thread leaves the receive cores to the loops, if there are others."""
+    """Move this thread off the receive cores, where there are others."""
     left = os.sched_getaffinity(0) - {core for core in cores if core is not None}
     if left:
         os.sched_setaffinity(0, left)

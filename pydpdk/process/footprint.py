@@ -14,7 +14,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine.engine import ring_slots
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
-from pydpdk.process.config import Config, Loop, Source
+from pydpdk.process.config import Config, LoopPlan, SourcePlan
 from pydpdk.source.source import DESCRIPTORS, HEADROOM, POOL_BYTES
 
 RECORD = 64
@@ -27,24 +27,24 @@ SOCKET_RINGS = ("tpacket", "af_packet")
 FRAME_MORE = 14 + 8  # Ethernet header, two tags
 
 
-def slots(config: Config, loop: Loop) -> int:
+def slots(config: Config, loop: LoopPlan) -> int:
     """Records that the ring of a loop holds."""
     return max(config.ring_slots, ring_slots([plan.feed for plan in loop.feeds]))
 
 
-def flight_bytes(loop: Loop) -> int:
-    """Of the flight recorder of a loop, a power of two; 0: it has none."""
+def flight_bytes(loop: LoopPlan) -> int:
+    """Size of a loop's flight recorder, a power of two; 0: it has none."""
     size = sum(source.flight_mb for source in loop.sources) << 20
     return 1 << (size - 1).bit_length() if size else 0
 
 
 def shared(config: Config) -> int:
-    """Of rings and flight recorders."""
+    """Shared memory of all rings and flight recorders."""
     loops = config.loops()
     return sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
 
 
-def ports(config: Config) -> Iterator[tuple[Source, int]]:
+def ports(config: Config) -> Iterator[tuple[SourcePlan, int]]:
     """Sources behind a DPDK driver, and the queues asked of each."""
     for source in config.sources:
         if source.device.row.dpdk and (queues := config.queues(source.name)):
@@ -52,12 +52,12 @@ def ports(config: Config) -> Iterator[tuple[Source, int]]:
 
 
 def pools(config: Config) -> int:
-    """Of mbufs: what EAL's memory must hold."""
+    """All mbufs: what EAL's memory must hold."""
     return sum(queues * _queue(source.mtu) for source, queues in ports(config))
 
 
 def _queue(mtu: int) -> int:
-    """The pools of one queue, as csrc/dpdk/open.c makes them."""
+    """The mbuf pools of one queue, as csrc/dpdk/open.c makes them."""
     receive = max(POOL_BYTES // MBUF, DESCRIPTORS + 2 * lib.BURST_MAX + 2 * POOL_CACHE)
     send = DESCRIPTORS // 2 + lib.BURST_MAX + 2 * POOL_CACHE
     return _pool(receive, MBUF) + _pool(send, mtu + FRAME_MORE)
@@ -69,7 +69,7 @@ def _pool(objects: int, room: int) -> int:
 
 
 def sockets(config: Config) -> int:
-    """Of the receive rings of packet sockets."""
+    """Kernel memory of the packet sockets' receive rings."""
     return sum(
         source.rx_ring_mb * config.queues(source.name) << 20
         for source in config.sources
@@ -97,12 +97,12 @@ def locked(config: Config) -> int:
 
 
 def books(config: Config) -> int:
-    """Of the engine's books."""
+    """Memory of the engine's books."""
     return sum(_feed_books(plan.feed) for plan in config.feeds)
 
 
 def mirrors(config: Config) -> int:
-    """Of the stages' own books at most."""
+    """Memory that the books of all stages may grow into."""
     feeds = {loop.core: [plan.feed for plan in loop.feeds] for loop in config.loops()}
     return sum(_feed_books(feed) for stage in config.stages for feed in feeds[stage.core])
 
@@ -127,5 +127,5 @@ def eal_memory(config: Config) -> int:
 
 
 def cores(config: Config) -> tuple[int, ...]:
-    """That receive."""
+    """The cores that receive, sorted."""
     return tuple(sorted({plan.core for plan in config.feeds if plan.core is not None}))

@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def no_new() -> None:
-    """Nothing that this process starts can have more rights than it has."""
+    """From now on nothing that this process starts can have more rights than the process itself."""
     _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 

@@ -13,8 +13,9 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from pydpdk.core.closes import Closes
 from pydpdk.errors import UsageError
 
 SHM = Path("/dev/shm")
@@ -22,14 +23,14 @@ LOOK_S = 0.1
 
 
 def base() -> Path:
-    """Of all runs of this user."""
+    """The directory that holds one folder for each run of this user."""
     if os.getuid() == 0:
         return Path("/run/pydpdk")
     return Path(os.environ.get("XDG_RUNTIME_DIR", f"/tmp/pydpdk-{os.getuid()}"), "pydpdk")
 
 
 def _prefix(name: str) -> str:
-    """/dev/shm is everybody's: a run's files there carry its user, unless that is root."""
+    """How names in /dev/shm begin: with the user's number, unless that is root, as all share it."""
     return f"pydpdk-{name}" if os.getuid() == 0 else f"pydpdk-{os.getuid()}-{name}"
 
 
@@ -49,12 +50,12 @@ def times_path(name: str, who: str) -> Path:
 
 
 def all_times(name: str) -> dict[str, Path]:
-    """Of everybody in run ``name``, by who."""
+    """The files of stage times of run ``name``, by who counts in them."""
     found = sorted(SHM.glob(f"{_prefix(name)}.times-*"))
     return {path.name.partition(".times-")[2]: path for path in found}
 
 
-class RunDir:
+class RunDir(Closes):
     """Holds the name for one run; UsageError when another run has it."""
 
     def __init__(self, name: str) -> None:
@@ -65,7 +66,7 @@ class RunDir:
         self.leftovers = self._clear()
 
     def _hold(self) -> bool:
-        """False: the lock is that of a directory which the run before removed meanwhile."""
+        """Take the lock; False when its directory was removed meanwhile by the run before."""
         with suppress(FileExistsError):  # it was removed while it was looked at
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -97,7 +98,7 @@ class RunDir:
             time.sleep(LOOK_S / 10)
 
     def _clear(self) -> list[str]:
-        """Removes what a killed run of that name left; returns the names."""
+        """Remove what a killed run of that name left; returns the names."""
         found = [path for path in SHM.glob(f"{_prefix(self.name)}.*") if path.is_file()]
         for path in found:
             path.unlink()
@@ -106,7 +107,7 @@ class RunDir:
         return [path.name for path in found]
 
     def write(self, name: str, value: Any) -> None:
-        """Replaces a JSON file at once: who reads it finds the old or the new."""
+        """Replace a JSON file in one step: a reader finds the old or the new one."""
         part = self.path / f".{name}.{os.getpid()}"
         part.write_text(json.dumps(value))
         part.replace(self.path / f"{name}.json")
@@ -116,16 +117,10 @@ class RunDir:
         return read(self.name, name)
 
     def close(self) -> None:
-        """Leaves nothing behind."""
+        """Remove the directory and every file of the run, and give the name free."""
         self._clear()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read(run: str, name: str) -> dict[str, Any]:

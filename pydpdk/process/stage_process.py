@@ -52,7 +52,7 @@ class Batches:
         self._parts: list[Events] = [self._told(reader.position)] if reader.position else []
 
     def poll(self) -> Iterator[tuple[Events, int]]:
-        """(records, now) of every batch that is whole; a view ends with the next turn."""
+        """Yield records and record time of every whole batch; they are valid until the next."""
         reader, before = self.reader, self.reader.lost
         block = reader.policy == "block"
         events = reader.batch(reader.slots) if block else reader.copy()
@@ -91,7 +91,7 @@ class Trader:
         self.plan = config.stages[index]
         self._stack = ExitStack()
         self.clock = self._stack.enter_context(Utc())
-        reader = Reader(ring, policy=self.plan.policy, from_start=not again, batch_max=BATCH_MAX)  # type: ignore[arg-type]
+        reader = Reader(ring, policy=self.plan.policy, from_start=not again, batch_max=BATCH_MAX)
         self.reader = self._stack.enter_context(reader)
         self.batches = Batches(self.reader, len(feeds))
         self.first = self.reader.position
@@ -115,7 +115,7 @@ class Trader:
         self._due = 0.0  # of the next status
 
     def run(self, say: Any) -> None:
-        """Until the ring is closed and drained."""
+        """Work until the ring is closed and drained."""
         parent = os.getppid()
         while not self.reader.ended:
             if not self.reader.wait(WAIT_S) and os.getppid() != parent:
@@ -153,7 +153,7 @@ class Trader:
         self.times["batch"].add(time.perf_counter_ns() - begun)
 
     def status(self) -> dict[str, Any]:
-        """What can be said at any time."""
+        """What the stage has done so far; safe at any time."""
         lag = self.reader.lag
         return {
             "pid": os.getpid(),
@@ -167,7 +167,7 @@ class Trader:
         }
 
     def result(self) -> dict[str, Any]:
-        """Once it ended: what it read, what it ordered, how late it was."""
+        """The stage's account after its end: what it read, what it ordered, how late it was."""
         return {
             **self.status(),
             "orders": self.desk.result(),
@@ -181,7 +181,7 @@ class Trader:
         }
 
     def close(self) -> None:
-        """Leaves the ring."""
+        """Leave the ring."""
         self._stack.close()
 
 

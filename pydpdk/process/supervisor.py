@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from pydpdk._core import lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT
 from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import TIMES
@@ -71,7 +72,7 @@ def run(
         return supervisor.finish() | {"interrupted": interrupted}
 
 
-class Supervisor:
+class Supervisor(Closes):
     """One run of a configuration. ``flights``: directory of dumps; None: none are written.
 
     ``hlog``: the stage times of each second go there.
@@ -129,7 +130,7 @@ class Supervisor:
         self.recorders.append(recorder)
 
     def _make_times(self) -> dict[str, Times]:
-        """Stage times, which outlive those who count them."""
+        """Make the files of stage times, which outlive the processes that count in them."""
         wanted: dict[str, Sequence[str]] = {f"loop{i}": TIMES for i in range(len(self.rings))}
         wanted |= {f"stage{i}": TRADER for i in range(len(self.config.stages))}
         return {
@@ -138,14 +139,14 @@ class Supervisor:
         }
 
     def say(self, text: str) -> None:
-        """One line of the log."""
+        """Write a line of the log."""
         with suppress(OSError):  # nobody reads on
             print(f"pydpdk: {text}", file=self.log, flush=True)
 
     # --- engine ---
 
     def start(self) -> None:
-        """Engine first, then the stages on its rings. HostError, UsageError as the engine says."""
+        """Start engine, then stages on its rings. HostError, UsageError as the engine says."""
         engine = self._start_engine()
         for index, plan in enumerate(self.config.stages):
             self.stages.append(self._start_stage(index, plan))
@@ -155,7 +156,7 @@ class Supervisor:
         self._go(engine)
 
     def _start_engine(self) -> Child:
-        """Its ports are up; it waits for its go."""
+        """Start an engine and wait until its ports are up; it then waits for its go."""
         self.incarnation += 1
         recorders = [-1 if r is None else r.fd for r in self.recorders]
         args = [
@@ -192,7 +193,7 @@ class Supervisor:
         return error
 
     def _heard(self, child: Child, message: dict[str, Any]) -> None:
-        """In the thread that listens to the engine."""
+        """Take a message of the engine, in the thread that listens to it."""
         event = message["event"]
         if event == "status":
             with suppress(OSError):
@@ -214,7 +215,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _ring_of(self, plan: Any) -> tuple[int, list[str]]:
-        """The ring where the feeds of a stage's loop went, and the feeds on it."""
+        """The ring that has the feeds of a stage's loop, and the feeds on it."""
         wanted = {p.feed.name for p in self.config.feeds if p.core == plan.core}
         for index, feeds in enumerate(self._feeds):
             if wanted & set(feeds):
@@ -228,7 +229,7 @@ class Supervisor:
     # --- the run ---
 
     def run(self, asked: Any, seconds: float | None = None) -> None:
-        """Until ``asked()``, the end of all sources, ``seconds``, or too many deaths."""
+        """Watch over the run until ``asked()``, its end, ``seconds``, or too many deaths."""
         end = None if seconds is None else time.monotonic() + seconds
         while not asked() and (end is None or time.monotonic() < end):
             assert self.engine is not None
@@ -242,7 +243,7 @@ class Supervisor:
             time.sleep(LOOK_S)
 
     def _log_times(self, last: bool = False) -> None:
-        """A log that cannot be written is no reason to end a run."""
+        """Write the log of stage times; one that cannot be written is no reason to end a run."""
         if self._hlog is None:
             return
         try:
@@ -288,7 +289,7 @@ class Supervisor:
         return True
 
     def _may(self, restarts: deque[float]) -> bool:
-        """Notes a restart; False when there were too many within the configuration's window."""
+        """Count a restart; False when there were too many within the configuration's window."""
         now = time.monotonic()
         restarts.append(now)
         while now - restarts[0] > self.config.restart_window_s:
@@ -296,7 +297,7 @@ class Supervisor:
         return len(restarts) <= self.config.restarts_max
 
     def _break_rings(self) -> None:
-        """Readers see at once, in band, that records broke off."""
+        """Write to each ring that its records broke off, so that readers see it at once."""
         for ring in self.rings:
             with suppress(CoreError):
                 ring.take()
@@ -327,7 +328,7 @@ class Supervisor:
     # --- flight recorders ---
 
     def dump(self, reason: str = "demand") -> None:
-        """Write what every flight recorder holds; from a signal handler too."""
+        """Write what every flight recorder holds to a file; a signal handler may call it."""
         self._wanted.extend((index, reason) for index in range(len(self.recorders)))
 
     def _write_dumps(self) -> None:
@@ -356,7 +357,7 @@ class Supervisor:
     # --- the end ---
 
     def finish(self) -> dict[str, Any]:
-        """Drain in order: engine, rings, stages. The run's record."""
+        """Drain engine, rings and stages, in this order. Returns the run's record."""
         if self.engine is not None:
             self.engine.end()
             if not self.engine.wait(DRAIN_S):
@@ -403,7 +404,7 @@ class Supervisor:
         }
 
     def _stage_record(self, index: int, stage: Child, written: list[int]) -> dict[str, Any]:
-        """With the records of its ring that it neither read nor knows to be lost."""
+        """A stage's account, with the records of its ring that it neither read nor knows lost."""
         result = stage.last.get("result") or stage.last.get("status") or {}
         left = None
         if "result" in stage.last:
@@ -412,7 +413,7 @@ class Supervisor:
         return {**result, "unexplained": left}
 
     def status(self) -> dict[str, Any]:
-        """What `pydpdk status` shows."""
+        """What `pydpdk status` shows of this run."""
         return {
             "pid": os.getpid(),
             "name": self.config.name,
@@ -426,12 +427,12 @@ class Supervisor:
         return [*self.stages, *([self.engine] if self.engine else [])]
 
     def kill(self) -> None:
-        """At once: no draining."""
+        """End everything at once, without draining."""
         for child in self._children():
             child.end(signal.SIGKILL)
 
     def close(self) -> None:
-        """Nothing stays: no process, no shared memory, no directory."""
+        """End and remove every process, all shared memory and the directory of the run."""
         if getattr(self, "stages", None) is not None:
             self.kill()
             for child in self._children():  # it writes nothing any more, nor does its listener
@@ -439,9 +440,3 @@ class Supervisor:
             if self.engine is not None:
                 eal.clear_after(self.engine.process.pid)
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

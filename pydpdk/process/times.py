@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.core.hlog import HistLog, Interval
 from pydpdk.engine.engine import TIMES
@@ -46,7 +47,7 @@ BETWEEN = {
 }
 
 
-class Times:
+class Times(Closes):
     """Histograms by name in one file, mapped; close it, or use it in ``with``.
 
     The maker of a file removes it; :meth:`attach` opens one, to read unless it is the writer.
@@ -97,28 +98,22 @@ class Times:
             self.hists[name] = Hist(ffi.cast("struct hist *", at))
 
     def engine(self) -> Any:
-        """As a ``struct engine_times *``; DataError when it has other histograms."""
+        """The file as a ``struct engine_times *``; DataError when it has other histograms."""
         if tuple(self.hists) != TIMES:
             raise DataError(f"{self.path}: not the times of an engine")
         return ffi.cast("struct engine_times *", self._start + mmap.PAGESIZE)
 
     def copy(self) -> dict[str, Hist]:
-        """All of them as they are now."""
+        """Copies of all histograms as they are now."""
         return {name: hist.copy() for name, hist in self.hists.items()}
 
     def close(self) -> None:
-        """Unmaps it: its histograms must not be used any more."""
+        """Unmap the file: its histograms must not be used any more."""
         self.hists = {}
         if self._start is not None:
             ffi.release(self._start)
         self._start = None
         self._mapped.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _names(path: Path, mapped: mmap.mmap) -> list[str]:
@@ -133,7 +128,7 @@ def _names(path: Path, mapped: mmap.mmap) -> list[str]:
     return names
 
 
-class TimesLog:
+class TimesLog(Closes):
     """A histogram log of files of times: what came in each interval, tagged ``WHO.NAME``."""
 
     def __init__(self, path: Path, times: dict[str, Times], every_s: float = 1.0) -> None:
@@ -144,13 +139,13 @@ class TimesLog:
         self._before = {who: one.copy() for who, one in times.items()}
 
     def look(self) -> None:
-        """Writes when an interval is over."""
+        """Write, if an interval is over."""
         if time.monotonic() >= self._due:
             self.write()
             self._due = time.monotonic() + self._every_s
 
     def write(self) -> None:
-        """What came since the last time."""
+        """Write what was counted since the last time."""
         now = time.time()
         for who, one in self._times.items():
             later = one.copy()
@@ -165,9 +160,3 @@ class TimesLog:
 
     def close(self) -> None:
         self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

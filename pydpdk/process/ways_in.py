@@ -15,9 +15,10 @@ import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import Utc
 from pydpdk.errors import HostError, UsageError, check
 from pydpdk.process.config import Config, FeedPlan
@@ -72,7 +73,7 @@ class Reception:
     lanes: list[tuple[Way, Source]]
 
 
-class Ways:
+class Ways(Closes):
     """All ways in of a configuration; closing it closes those that no engine took over."""
 
     def __init__(self, config: Config, clock: Utc | None) -> None:
@@ -228,12 +229,6 @@ class Ways:
     def close(self) -> None:
         """Leaves groups held by the kernel, closes sources."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 FILTERS = ("promiscuous", "all_multicast", "multicast_list")

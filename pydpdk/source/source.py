@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.utc import Utc
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.errors import check as check_code
@@ -41,7 +42,7 @@ GROUPS = {
 LINK_STATES = ("unknown", "up", "down", "gone")  # enum link_state
 
 
-class Source:
+class Source(Closes):
     """An open source; close it, or use it in ``with``.
 
     `pointer` is the ``struct source *`` for the core, NULL after close; views of its last burst
@@ -58,12 +59,6 @@ class Source:
     def close(self) -> None:
         pointer, self.pointer = self.pointer, ffi.NULL
         lib.source_close(pointer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def send(self, frames: Sequence[bytes]) -> int:
         """Send whole Ethernet frames without FCS, from the thread that takes bursts.
@@ -306,9 +301,12 @@ def _devargs(description: Description, wish: Wish, until_open: ExitStack) -> tup
 
 
 def _plain_path(name: str, until_open: ExitStack) -> str:
-    """The file under a name that device arguments can carry: no comma, space, bracket..."""
+    """The file under a name that device arguments can carry: no comma, space, bracket...
+
+    From DPDK 24.11 on they have 127 bytes in all.
+    """
     path = Path(name).absolute()
-    if re.fullmatch(r"[\w./+-]+", str(path), flags=re.A):
+    if re.fullmatch(r"[\w./+-]{1,80}", str(path), flags=re.A):
         return str(path)
     link = Path(until_open.enter_context(tempfile.TemporaryDirectory(prefix="pydpdk-")), "capture")
     link.symlink_to(path)

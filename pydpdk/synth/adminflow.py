@@ -81,7 +81,7 @@ class AdminFlow:
         return self._collar(book.locate, ts, book.stock, mid, high, low, r & 3)
 
     def halt(self, book: Book, ts: int, r: int) -> bytes:
-        """Of another market that trades the instrument: this one goes on."""
+        """The halt of another market that trades the instrument: this one goes on."""
         return self._halt(book.locate, ts, book.stock, b"B", b"HT"[r & 1 : (r & 1) + 1])
 
     def cross(self, book: Book, ts: int, r: int, kind: bytes = b"H") -> bytes:
@@ -90,7 +90,7 @@ class AdminFlow:
         return self._cross(book.locate, ts, shares, book.stock, book.mid, self.flow.match, kind)
 
     def broken(self, book: Book, ts: int, r: int) -> bytes:
-        """One of the last matches of the market."""
+        """Break one of the last matches of the market."""
         return self._broken(book.locate, ts, max(self.flow.match - (r & 15), 1))
 
     def imbalance(self, book: Book, ts: int, r: int, kind: bytes = b"H") -> bytes:

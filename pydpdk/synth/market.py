@@ -131,7 +131,7 @@ class _Session:
         self.handlers = _handlers(self.flow, self.admin)
 
     def _books(self, choose: Random) -> list[Book]:
-        """Most active first; locate codes in the order of the symbols, as in a directory."""
+        """Make the books, most active first; locate codes follow the symbols, as in a directory."""
         share = np.sqrt(self.activity) / np.sqrt(self.activity).sum() * self.market.live_orders
         symbols = _symbols(len(share), choose)
         locates = sorted(range(1, len(share) + 1), key=lambda _: choose.random())
@@ -176,7 +176,7 @@ class _Session:
         return [self.midnight + ts for ts in times], made
 
     def _times(self, raw: Raw) -> list[int]:
-        """One gap per random number from its low 12 bits, after the last message."""
+        """Times after the last message: a gap for each random number, by its low 12 bits."""
         times = np.cumsum(self.gaps[raw & 4095]) + self.now
         self.now = int(times[-1])
         return cast("list[int]", times.tolist())

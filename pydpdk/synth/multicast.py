@@ -10,7 +10,6 @@ HEADERS = Struct(">BBHHHBBH4s4sHHHH")  # IPv4 without options, then UDP
 ETHERTYPE_IPV4, ETHERTYPE_VLAN = b"\x08\x00", b"\x81\x00"
 DONT_FRAGMENT = 0x4000
 UDP = 17
-PAYLOAD_MAX = 65_535 - HEADERS.size
 
 
 def ones_complement_sum(data: bytes) -> int:

@@ -36,7 +36,7 @@ def packer(struct: str) -> Struct:
 
 
 def itch50(kind: str, name: str) -> Callable[..., bytes]:
-    """What writes the ITCH 5.0 message ``kind``: (locate, time, members...) -> bytes."""
+    """A function that packs the ITCH 5.0 message ``kind``: (locate, time, members...) -> bytes."""
     return partial(packer(f"itch50_{name}").pack, ord(kind))
 
 

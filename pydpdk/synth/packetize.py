@@ -40,7 +40,7 @@ class Framing(Protocol):
         """Names or numbers of the sessions of the stream."""
 
     def payload(self, packet: Packet) -> bytes:
-        """The UDP payload."""
+        """The UDP payload of a packet."""
 
 
 class MoldUDP64:
@@ -150,7 +150,7 @@ class Packetizer:
         self.offset = 0
 
     def _packet(self, ts_ns: int) -> Packet:
-        """What waits, as a packet."""
+        """The packet of what waits."""
         count = len(self.waiting) // 2
         packet = self._empty(ts_ns, count)._replace(blocks=b"".join(self.waiting))
         self.waiting.clear()

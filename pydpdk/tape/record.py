@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, Self
+from typing import Any
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.engine.engine import END, _pin
 from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.errors import CoreError, PydpdkError, UsageError
@@ -31,8 +32,12 @@ NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
-class Limits:
-    """0: none. `file_s` is between time stamps; `keep` is files of this recording."""
+class Rotation:
+    """When a recording begins another file, what it keeps and when it ends; 0: no such bound.
+
+    ``file_bytes`` and ``file_s`` (between time stamps): of one file. ``keep``: newest files that
+    stay. ``frames`` and ``seconds``: of the whole recording. ``snaplen``: bytes kept of a frame.
+    """
 
     file_bytes: int = 0
     file_s: float = 0
@@ -53,7 +58,7 @@ class RecordedFile:
     ts_last: int
 
 
-class Recorder:
+class Recorder(Closes):
     """A running recording; use it in ``with``, and join() it. The sources stay the caller's.
 
     ``prefix``: the start of every file's path. ``buffer_bytes``: of the memory between the two
@@ -65,7 +70,7 @@ class Recorder:
         self,
         sources: Sequence[Source],
         prefix: str | Path,
-        limits: Limits = Limits(),
+        rotation: Rotation = Rotation(),
         *,
         buffer_bytes: int = BUFFER_BYTES,
         core: int | None = None,
@@ -74,7 +79,7 @@ class Recorder:
             raise UsageError(
                 f"{len(sources)} sources: 1 to {lib.RECORDER_SOURCES_MAX} are recorded"
             )
-        self.sources, self.limits = sources, limits
+        self.sources, self.rotation = sources, rotation
         self.prefix = Path(prefix)
         tempfile.TemporaryFile(dir=self.prefix.parent).close()  # now, not at the first frame
         self.files: deque[RecordedFile] = deque()
@@ -83,7 +88,7 @@ class Recorder:
         self._file = ffi.new("struct recorder_file *")
         self._errors: list[Exception] = []
         self._core = core
-        self._flight = Flight.create(buffer_bytes, keep=True, snaplen=limits.snaplen)
+        self._flight = Flight.create(buffer_bytes, keep=True, snaplen=rotation.snaplen)
         self._shared = self._share()
         self._begun = time.monotonic()
         self._threads = [
@@ -95,8 +100,8 @@ class Recorder:
 
     def _share(self) -> Any:
         shared = ffi.new("struct recorder *")
-        shared.frames_max = self.limits.frames
-        shared.ns_max = round(self.limits.seconds * 1e9)
+        shared.frames_max = self.rotation.frames
+        shared.ns_max = round(self.rotation.seconds * 1e9)
         shared.sources = len(self.sources)
         for i, source in enumerate(self.sources):
             shared.source[i] = source.pointer
@@ -104,10 +109,8 @@ class Recorder:
             self._flight.source(source.spec, link_type(source))
         return shared
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, wait for its threads, let go of its memory."""
         self.stop()
         for thread in self._threads:
             thread.join()
@@ -115,7 +118,7 @@ class Recorder:
 
     @property
     def frames(self) -> int:
-        """Received so far."""
+        """Frames received so far."""
         return int(self._shared.frames)
 
     def stop(self) -> None:
@@ -133,7 +136,7 @@ class Recorder:
 
     @property
     def errors(self) -> list[Exception]:
-        """What ended it early: a file that takes no more, or HostError for the core it may not use.
+        """What ended it early: a full file system, or HostError for a core that it may not use.
 
         A source that broke is told by result().
         """
@@ -164,12 +167,12 @@ class Recorder:
         return self.prefix.with_name(f"{self.prefix.name}-{when}-{number:06}.pcapng")
 
     def _write_file(self, ts: int) -> bool:
-        """One file; whether there is more to write."""
+        """Write one file; returns whether there is more to write."""
         path = self._path(ts)
         file = self._file
         file.bytes = file.frames = file.interfaces = 0
-        file.bytes_max = self.limits.file_bytes
-        file.ns_max = round(self.limits.file_s * 1e9)
+        file.bytes_max = self.rotation.file_bytes
+        file.ns_max = round(self.rotation.file_s * 1e9)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             rc = lib.recorder_write(self._flight.pointer, file, fd)
@@ -191,7 +194,7 @@ class Recorder:
         self._bytes += done.bytes
         self.files.append(done)
         os.fsync(fd)
-        while self.limits.keep and len(self.files) > self.limits.keep:
+        while self.rotation.keep and len(self.files) > self.rotation.keep:
             os.unlink(self.files.popleft().path)
             self.removed += 1
 
@@ -239,20 +242,20 @@ class Recorder:
 
 
 def _losses(stats: PortStats, source: Source) -> tuple[int | None, ...]:
-    """Without an mbuf a device drops the frame; a socket keeps it."""
+    """The counts of lost frames. Without an mbuf a device loses the frame, a socket keeps it."""
     if source.known()["losses"] == "socket":
         return (stats.missed,)
     return stats.missed, stats.no_mbuf, stats.errors
 
 
 def total(figures: Any) -> int | None:
-    """Their sum; None when one is unknown."""
+    """The sum of the counts; None when one is unknown."""
     known = list(figures)
     return None if None in known else sum(known)
 
 
 def link_type(source: Source) -> int:
-    """That of a capture's first frame; Ethernet for a port."""
+    """The link type of a capture's first frame; Ethernet for a port."""
     if source.description.row.prefix != "pcap":
         return LINK_ETHERNET
     with open_source(source.spec) as capture:

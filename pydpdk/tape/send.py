@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any, Self
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.engine.engine import END, _pin
 from pydpdk.errors import CoreError, DataError, PydpdkError, UsageError
@@ -38,7 +39,7 @@ class Rate:
         raise UsageError(f"rate {text!r} is none of recorded, x10 (times as fast), 50000pps, line")
 
 
-class Sender:
+class Sender(Closes):
     """A capture on its way out of ``to``, which stays the caller's; use it in ``with``.
 
     ``laps``: passes over the capture; ``frames``: end after so many, 0: no limit. A frame that
@@ -72,16 +73,14 @@ class Sender:
         self._thread = Thread(target=self._run, name="pydpdk-send", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, and wait for its thread."""
         self.stop()
         self._thread.join()
 
     @property
     def frames(self) -> int:
-        """Taken by the port so far."""
+        """Frames that the port took so far."""
         return int(self._shared.frames)
 
     def stop(self) -> None:

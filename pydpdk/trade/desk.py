@@ -13,12 +13,13 @@ import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.core.books import Books
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import NO_EVENTS, Events, join
 from pydpdk.core.hist import Hist
 from pydpdk.gateway.gateway import Fills, Gateway
@@ -49,7 +50,7 @@ class Trading:
     orders_max: int = 1 << 16
 
 
-class Desk:
+class Desk(Closes):
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
     It also keeps ``profits``: (record time, profit in 1e-9) after each batch that changed it.
@@ -91,7 +92,7 @@ class Desk:
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int | None) -> None:
-        """One batch at record time ``now``.
+        """Let the strategy have one batch, at record time ``now``.
 
         ``begun``: its tick's time on perf_counter_ns(); None: that cannot be told.
         """
@@ -151,7 +152,7 @@ class Desk:
             self._profit = profit
 
     def _note(self, name: str, records: Events) -> None:
-        """For the accounts, which are made up of many at a time."""
+        """Add records to the accounts, for many at a time."""
         self._noted[name].append(records)
         if self._keep:
             self.records[name].append(records)
@@ -185,9 +186,3 @@ class Desk:
     def close(self) -> None:
         """Forget all orders."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -6,14 +6,14 @@ here are views of the core's memory: writing a limit or the kill switch takes ef
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pydpdk._core import ffi, lib
-from pydpdk.core.event import EVENT, Events, join
+from pydpdk.core.closes import Closes
+from pydpdk.core.event import EVENT, Events, join, records
 from pydpdk.core.layout import dtype
 from pydpdk.errors import PydpdkError, check
 from pydpdk.trade.limits import Limits, RiskConfig
@@ -44,7 +44,7 @@ def reject_table() -> str:
     return "\n".join(["| code | name | meaning |", "|---|---|---|", *rows])
 
 
-class Risk:
+class Risk(Closes):
     """Limits, exposure and checks of one account.
 
     Views stay valid after close(): they keep the core's memory alive.
@@ -77,17 +77,6 @@ class Risk:
         self._stats = lib.risk_stats(self._risk)
         self._make_room(64)
         self._apply(config or RiskConfig())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the core's side. Harmless when repeated; any later check is an error."""
@@ -152,7 +141,7 @@ class Risk:
         return join([self._approved[:passed]]), join([self._rejects[: refused[0]]])
 
     def _make_room(self, n: int) -> None:
-        """For what ``n`` orders may become."""
+        """Make room for what ``n`` orders may become."""
         self._approved, self._rejects = np.empty(n, EVENT), np.empty(n, EVENT)
         self._out = records(self._approved), records(self._rejects), ffi.new("uint64_t *")
 
@@ -175,13 +164,6 @@ class Risk:
         rejected = {name: int(self._stats.rejected[code]) for code, name in REJECTS.items()}
         counts["rejected"] = {name: count for name, count in rejected.items() if count}
         return counts
-
-
-def records(events: Events) -> Any:
-    """``struct event[]`` over a 1-d array of dtype EVENT; a copy only when not contiguous."""
-    if events.dtype != EVENT or events.ndim != 1:
-        raise TypeError(f"need a 1-d array of {EVENT}, not {events.ndim}-d of {events.dtype}")
-    return ffi.from_buffer("struct event[]", np.ascontiguousarray(events).view(np.uint8))
 
 
 def _row(limits: Limits) -> npt.NDArray[Any]:
