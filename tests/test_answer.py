@@ -365,7 +365,7 @@ def test_the_seed_decides_the_delays():
 
 def test_groups_have_an_end_and_a_form():
     host = Host()
-    groups = [f"239.1.1.{i}" for i in range(lib.ANSWER_GROUPS_MAX)]
+    groups = [f"239.1.1.{i}" for i in range(lib.IGMP_GROUPS_MAX)]
     host.join(*groups)
     assert lib.answer_join(host.pointer, wire_order("239.2.0.1")) == -28
     for bad in ("10.0.0.1", "0.0.0.0", ALL_HOSTS, "224.0.0.0", "240.0.0.1"):
@@ -417,7 +417,7 @@ def test_a_group_query_is_answered_for_that_group_and_sources_are_named():
     host.hear(query(GROUPS[1]))
     host.hear(query(GROUPS[1], sources=asked))
     assert [records(p) for _, p in host.said(11)] == [[(IS_EX, GROUPS[1], [])]]
-    many = tuple(f"10.2.0.{i}" for i in range(lib.ANSWER_SOURCES + 1))
+    many = tuple(f"10.2.0.{i}" for i in range(lib.IGMP_SOURCES + 1))
     host.hear(query(GROUPS[1], sources=many[:-1]))
     assert [records(p) for _, p in host.said(11)] == [[(IS_IN, GROUPS[1], list(many[:-1]))]]
     host.hear(query(GROUPS[1], sources=many))
@@ -457,7 +457,7 @@ def test_a_pending_answer_to_all_answers_for_a_group_too():
 def test_reports_too_long_for_one_frame_take_more():
     groups = [f"239.1.1.{i}" for i in range(40)]
     host = quiet(*groups)
-    sources = tuple(f"10.2.0.{i}" for i in range(lib.ANSWER_SOURCES))
+    sources = tuple(f"10.2.0.{i}" for i in range(lib.IGMP_SOURCES))
     for group in groups:
         host.hear(query(group, code=0, sources=sources))
     found = [r for _, p in host.said(1) for r in records(p)]

@@ -22,7 +22,7 @@ from pydpdk.bench.cases.load import Line, Lines, Trial
 from pydpdk.bench.wires import schedule
 from pydpdk.bench.wires.reading import Tally
 from pydpdk.bench.wires.search import Edge, Search
-from pydpdk.core.hist import HIGHEST, Hist
+from pydpdk.core.hist import Hist
 from pydpdk.errors import HostError
 from pydpdk.source import eal
 from testbed.net import missing
@@ -56,21 +56,14 @@ def test_a_stalled_generator_shows_in_response_and_not_in_service(lines: Lines, 
     line: Line = getattr(lines, who)
     trial = line.trial(RATE, 600, stall_at=100, stall_ms=STALL_MS)
     assert (trial.sent, trial.received, trial.lost) == (600, 600, 0)
-    above = trial.response.count - below(trial.response, 50_000_000)
     assert trial.response.max >= 150_000_000
-    assert above >= 0.1 * RATE  # 150 were due while it slept, 50 ms or more before its end
-    assert trial.service.percentile(50) < 50_000_000
-    assert below(trial.service, 50_000_000) > below(trial.response, 50_000_000)
+    # 200 were due while it slept: from all of it to nothing late. The rest is the same in both.
+    late_ns = trial.response.sum - trial.service.sum
+    assert late_ns >= 0.9 * RATE * (STALL_MS / 1e3) ** 2 / 2 * 1e9
     told = line.way.behind.facts()
     assert told["generator_behind_ms"] >= STALL_MS - 2
     assert told["generator_behind_max_ms"] >= STALL_MS - 2
     assert told["generator_behind_times"] >= 1
-    hists = {schedule.SERVICE: trial.service, schedule.RESPONSE: trial.response}
-    assert "differ" in schedule.differ(hists)
-
-
-def below(hist: Hist, ns: int) -> int:
-    return int(hist.counts[ns >= HIGHEST].sum())
 
 
 @needs_two_cores

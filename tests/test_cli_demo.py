@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pydpdk._core import ffi, lib
 from pydpdk.core.hist import POINTS
 from pydpdk.engine.engine import TIMES
+from pydpdk.source import eal
 from tests.command import call, refused, spawn, well
 from tests.recount import books, delivered, packets
 
@@ -68,7 +68,7 @@ def test_the_strategy_trades_and_every_order_has_an_end(demo):
 
 
 def test_the_driver_path_gives_the_same(demo, tmp_path):
-    if not ffi.string(lib.port_dpdk_version()):
+    if not eal.version():
         pytest.skip("built without DPDK")
     folder, ours = demo
     done = spawn("demo", "--dir", tmp_path, "--messages", MESSAGES, "--json")

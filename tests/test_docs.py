@@ -17,6 +17,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.cli import COMMANDS, cli
 from pydpdk.core.hist import Hist
 from pydpdk.core.hlog import HistLog, Interval
+from pydpdk.source import eal
 from pydpdk.synth.gen import feed, generate
 from pydpdk.synth.multicast import Channel
 from pydpdk.synth.packetize import IexTp
@@ -199,7 +200,7 @@ def test_commands_run(block, tmp_path, monkeypatch, itch, iex):
         if LIVE.match(command) or any(part in command for part in NOT_RUN):
             continue
         driver = "net_pcap" in command or command.startswith("pydpdk demo")
-        if driver and not ffi.string(lib.port_dpdk_version()):
+        if driver and not eal.version():
             continue
         words = placed(command, tmp_path, itch, iex)
         done = spawn(*words, cwd=tmp_path) if driver else call(*words)

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from pydpdk._core import ffi
 from pydpdk.host import doctor, finding, traps, wirechecks
 from pydpdk.host.info import ClockState
 from pydpdk.host.nics import Nic
@@ -24,8 +23,7 @@ def host(tmp_path, monkeypatch):
     """A host that has everything; the command finds it too."""
     made = ready(tmp_path)
     made.dpdk = "22.11"
-    fake = SimpleNamespace(port_dpdk_version=lambda: ffi.new("char[]", made.dpdk.encode()))
-    monkeypatch.setattr(wirechecks, "lib", fake)
+    monkeypatch.setattr(wirechecks, "eal", SimpleNamespace(version=lambda: made.dpdk))
     monkeypatch.setattr(doctor, "Host", lambda: made)
     monkeypatch.setattr(finding, "SAMPLE_S", 0.0)
     return made

@@ -73,7 +73,8 @@ def ours(modules: set[str]) -> set[str]:
     return {name for name in modules if name.split(".")[0] == "pydpdk"}
 
 
-HEAVY = {"numpy", "cffi", "_cffi_backend", "pydpdk._core", "pandas", "polars", "importlib.metadata"}
+HEAVY = {"numpy", "cffi", "_cffi_backend", "pydpdk._core", "pandas", "polars", "msgspec",
+         "importlib.metadata"}  # fmt: skip
 
 
 def test_the_import_imports_nothing():

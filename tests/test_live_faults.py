@@ -27,13 +27,19 @@ SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void act(int number)
 {
     const char *how = getenv("SHIM");
-    void *eal = dlopen("librte_eal.so.23", RTLD_NOLOAD | RTLD_NOW);
+    void *eal = NULL;
+    char name[32];
+    for (int abi = 23; eal == NULL && abi < 40; abi++) { /* 23 is DPDK 22.11's */
+        snprintf(name, sizeof name, "librte_eal.so.%d", abi);
+        eal = dlopen(name, RTLD_NOLOAD | RTLD_NOW);
+    }
     void (*panic)(const char *, const char *, ...) = eal ? dlsym(eal, "__rte_panic") : 0;
     void (*leave)(int, const char *, ...) = eal ? dlsym(eal, "rte_exit") : 0;
     (void)number;

@@ -192,10 +192,10 @@ def test_eal_keeps_the_affinity_and_its_own_copy_of_the_arguments() -> None:
         argv += [f"--lcores=0@{max(cpus)}", "--no-huge"]
         keep = [ffi.new("char[]", argument.encode()) for argument in argv]
         pointers = ffi.new("char *[]", keep)
-        assert lib.port_eal_init(len(keep), pointers) == 0
+        assert lib.eal_init(len(keep), pointers) == 0
         assert os.sched_getaffinity(0) == cpus
         assert list(pointers) == keep
-        assert lib.port_eal_init(len(keep), pointers) == -114, "EALREADY"
+        assert lib.eal_init(len(keep), pointers) == -114, "EALREADY"
         eal._remove_runtime_dir(os.getpid(), argv)
         say(0)
     """)

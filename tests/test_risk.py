@@ -11,7 +11,8 @@ from pydpdk._core import ffi, lib
 from pydpdk.core.event import ASK, BID, EVENT, KINDS
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.errors import CoreError, PydpdkError, UsageError
-from pydpdk.trade.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED, load_config
+from pydpdk.trade.limits import DEFAULT, DEFAULT_ACCOUNT, UNLIMITED
+from pydpdk.trade.limits_file import load_config
 from pydpdk.trade.risk import REJECTS, Risk, reject_doc, reject_name, reject_table
 from tests.risk_model import Book, Model
 

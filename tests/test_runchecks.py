@@ -9,10 +9,11 @@ from subprocess import PIPE
 
 import pytest
 
-from pydpdk._core import ffi, lib
+from pydpdk._core import lib
 from pydpdk.host import doctor, finding
 from pydpdk.process import config as configuration
 from pydpdk.process import footprint
+from pydpdk.source import eal
 from tests.command import call, refused
 from tests.fakehost import FakeHost, ready
 from tests.port_child import run_child
@@ -131,14 +132,14 @@ def test_too_little_eal_memory_is_told(host, tmp_path):
     assert row.mend == f"memory_mb = 69 under [eal] in {spec}"
 
 
-@pytest.mark.skipif(not ffi.string(lib.port_dpdk_version()), reason="needs DPDK")
+@pytest.mark.skipif(not eal.version(), reason="needs DPDK")
 @pytest.mark.parametrize(("ports", "mtu"), [(5, 1500), (6, 1500), (3, 9000), (4, 9000)])
 def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
     """DPDK itself opens that many queues in 128 MiB exactly when we say so."""
     told = run_child(
         f"""
         from pydpdk.source import eal
-        from pydpdk.process import footprint
+        from pydpdk.source.opening import queue_bytes
         from pydpdk.source.source import open_port
         eal.start(eal.Options(memory_mb=128))
         try:
@@ -147,7 +148,7 @@ def test_the_memory_of_pools_is_what_dpdk_takes(ports, mtu):
         except HostError as error:
             assert "Cannot allocate memory" in str(error)
             fits = False
-        say([fits, {ports} * footprint._queue({mtu}) <= 128 << 20])
+        say([fits, {ports} * queue_bytes({mtu}) <= 128 << 20])
         """
     )
     assert told == [ports in (3, 5)] * 2

@@ -17,6 +17,7 @@ import pytest
 from pydpdk._core import ffi
 from pydpdk.errors import DataError, UsageError
 from pydpdk.source import eal
+from pydpdk.source.told import SourceStats
 from pydpdk.tape.pcapfile import CaptureWriter
 from pydpdk.tape.send import Rate, Sender, sendable
 from tests.captured import frames_of
@@ -52,8 +53,8 @@ class Port:
         self._send = ffi.callback("int(struct source *, struct outgoing *, int)", self.take)
         self.pointer.send = self._send
 
-    def stats(self) -> None:
-        return None
+    def stats(self) -> SourceStats:
+        return SourceStats(*[None] * 10)
 
     def take(self, source: Any, frames: Any, count: int) -> int:
         now = time.monotonic_ns()
@@ -244,7 +245,7 @@ def test_what_is_no_rate_is_refused(rate: str, tmp_path: Path) -> None:
 
 def test_a_capture_is_no_port(tmp_path: Path) -> None:
     path = capture(tmp_path / "a.pcap", [0])
-    assert "no port" in refused(2, "send", path, "--to", f"pcap:{path}")
+    assert "name a port" in refused(2, "send", path, "--to", f"pcap:{path}")
 
 
 def test_it_stops_in_the_middle_of_a_wait(tmp_path: Path) -> None:

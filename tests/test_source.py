@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pydpdk._core import lib
 from pydpdk.errors import DataError, HostError, PydpdkError, UsageError
 from pydpdk.source import eal
-from pydpdk.source.source import ROWS, check, open_source, parse
+from pydpdk.source.source import KINDS, check, open_source, parse
+from tests.port_child import read
 
 
 def capture(path: Path, link: int = 1) -> Path:
@@ -44,24 +44,24 @@ def capture(path: Path, link: int = 1) -> Path:
 )
 def test_a_source_is_a_string(spec: str, prefix: str, argument: str, ends: bool) -> None:
     description = parse(spec)
-    assert (description.spec, description.row.prefix) == (spec, prefix)
+    assert (description.spec, description.kind.prefix) == (spec, prefix)
     assert (description.argument, description.ends) == (argument, ends)
 
 
 def test_an_existing_path_is_a_capture(tmp_path: Path) -> None:
     path = capture(tmp_path / "with:colon.pcap")
-    assert parse(str(path)).row.prefix == "pcap"
+    assert parse(str(path)).kind.prefix == "pcap"
     assert parse(str(path)).argument == str(path)
 
 
 def test_every_row_tells_what_it_knows() -> None:
-    for row in ROWS:
-        assert row.losses in ("counted", "by the socket", "unknown")
-        assert row.stamps
-        assert row.truncation
-        assert row.argument
-    assert {row.prefix for row in ROWS if row.losses != "counted"} >= {"af_packet", "af_xdp"}
-    assert parse("net_failsafe0").row.losses == "unknown"
+    for kind in KINDS:
+        assert kind.losses in ("counted", "by the socket", "unknown")
+        assert kind.stamps
+        assert kind.truncation
+        assert kind.argument
+    assert {kind.prefix for kind in KINDS if kind.losses != "counted"} >= {"af_packet", "af_xdp"}
+    assert parse("net_failsafe0").kind.losses == "unknown"
 
 
 INTERFACES = socket.if_nameindex()[0][1]
@@ -109,10 +109,9 @@ def test_what_cannot_work_is_refused_with_cause_and_remedy(
 
 
 def test_every_row_is_refused_something() -> None:
-    assert {row.prefix for row in ROWS} <= {spec.partition(":")[0] for spec, _, _ in REFUSED}
+    assert {kind.prefix for kind in KINDS} <= {spec.partition(":")[0] for spec, _, _ in REFUSED}
 
 
-@pytest.mark.skipif(not hasattr(lib, "capture_open"), reason="capture.c is not in this build")
 def test_net_pcap_takes_only_ethernet(tmp_path: Path) -> None:
     raw_ip = capture(tmp_path / "raw.pcap", link=101)
     with pytest.raises(DataError, match=r"101.*pcap:"):
@@ -123,13 +122,19 @@ def test_net_pcap_takes_only_ethernet(tmp_path: Path) -> None:
         check(parse(f"net_pcap:{garbage}"))
 
 
-@pytest.mark.skipif(not hasattr(lib, "capture_open"), reason="capture.c is not in this build")
 def test_a_capture_is_a_source_too(tmp_path: Path) -> None:
     with open_source(f"pcap:{capture(tmp_path / 'a.pcap')}") as source:
         info = source.capture_info()
         assert info is not None
         assert (info.format, info.link, info.error) == ("pcap", 1, 0)
-        assert source.stats() is None
+        assert (stats := source.stats()).received == 0 == stats.missed
+        assert stats.oversize is None, "it does not count them"
+        assert len(read(source)[0]) == 1 == source.stats().received
+        assert (source.link(), source.mbufs(), source.problem()) == ("unknown", None, "")
+        assert (source.known()["clock"], source.known()["losses"]) == ("capture", "file")
+        assert source.steer("239.1.1.1", 1).startswith("refused: ")
+        assert source.groups([bytes(6)]).startswith("refused: ")
+        source.tick()
     source.close()
 
 

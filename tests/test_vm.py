@@ -289,7 +289,7 @@ def test_the_initramfs_is_what_cpio_reads() -> None:
         } <= loaded
         loaded.add(vm_kernel.module_name(path))
         assert any(name.endswith(f"-{vm_kernel.module_name(path)}.ko") for name in names)
-    assert {"vfio_pci", "overlay", "virtio_console"} <= loaded
+    assert {"vfio_pci", "overlay"} <= loaded
 
 
 def test_what_the_host_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

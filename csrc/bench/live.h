@@ -12,7 +12,7 @@ struct bench_receive {
     struct engine *engine;
     const struct counters *counters;            /* the engine's */
     int (*step)(struct engine *engine);         /* engine_step */
-    int (*poll)(struct source *source, int max);    /* port_poll */
+    int (*poll)(struct source *source, int max);    /* source_poll */
     struct source *looped;      /* this thread also sends, a burst before each poll; NULL: another process does */
     const struct packet *frames;    /* that it sends, `wanted` of them */
     uint64_t wanted;            /* packets; ends without them idle_ns after the last */

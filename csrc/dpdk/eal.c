@@ -1,6 +1,6 @@
 #define _GNU_SOURCE     /* fopencookie, CPU affinity */
 #include "dpdk/eal.h"
-#include "dpdk/port.h"
+#include "source/source.h"
 #include <errno.h>
 #include <pthread.h>
 #include <rte_eal.h>
@@ -40,7 +40,7 @@ void eal_unlock(void)
     pthread_mutex_unlock(&control);
 }
 
-const char *port_dpdk_version(void)
+const char *eal_version(void)
 {
     const char *version = rte_version();
     return strncmp(version, "DPDK ", 5) == 0 ? version + 5 : version;
@@ -92,7 +92,7 @@ static int start_eal(int argc, char **argv)
     return 0;
 }
 
-int port_eal_init(int argc, char **argv)
+int eal_init(int argc, char **argv)
 {
     eal_lock(NULL);
     int rc = ran ? -EALREADY : start_eal(argc, argv);
@@ -103,7 +103,7 @@ int port_eal_init(int argc, char **argv)
 
 static _Thread_local int registered;
 
-int port_thread_begin(void)
+int eal_thread_begin(void)
 {
     if (!eal_running() || rte_lcore_id() != LCORE_ID_ANY)
         return 0;
@@ -113,7 +113,7 @@ int port_thread_begin(void)
     return 0;
 }
 
-void port_thread_end(void)
+void eal_thread_end(void)
 {
     if (registered)
         rte_thread_unregister();

@@ -111,12 +111,12 @@ static int let_in(struct device *device, const uint8_t *macs, uint32_t count)
 {
     device->multicast_list = accepted(set_list(device, macs, count));
     if (device->multicast_list == 1)
-        return PORT_GROUPS_LIST;
+        return SOURCE_GROUPS_LIST;
     all_multicast(device);
     if (device->all_multicast == 1)
-        return PORT_GROUPS_ALL;
+        return SOURCE_GROUPS_ALL;
     device_promiscuous(device);
-    return device->promiscuous == 1 ? PORT_GROUPS_PROMISCUOUS : device->promiscuous;
+    return device->promiscuous == 1 ? SOURCE_GROUPS_PROMISCUOUS : device->promiscuous;
 }
 _Static_assert(sizeof(struct rte_ether_addr) == 6, "a list of them is our list of MACs");
 

@@ -17,7 +17,7 @@ struct device {                 /* a DPDK port; what is not const changes under 
     uint64_t wanted, offloads;  /* RTE_ETH_RX_OFFLOAD_* */
     uint32_t queues_wanted, mtu;
     uint16_t rx_descriptors, tx_descriptors;
-    int rss, promiscuous, all_multicast, multicast_list;    /* as in struct port_known */
+    int rss, promiscuous, all_multicast, multicast_list;    /* as in struct source_told */
     int gone;                   /* RTE_ETH_EVENT_INTR_RMV, set by EAL's interrupt thread */
     struct netdev interface; /* fd -1: none */
     struct sockets sockets;     /* that the driver opened */
@@ -45,7 +45,7 @@ struct port {                   /* one queue of a device */
     uint32_t frame_max;         /* bytes of the longest frame that is sent */
     uint32_t idle;              /* empty bursts in a row */
     uint32_t cut_at;            /* UINT32_MAX: the driver cuts nothing */
-    struct port_stats own;      /* what this queue counts itself */
+    struct source_stats own;      /* what this queue counts itself */
     struct rte_mbuf **withheld; /* by port_hold() */
     uint32_t withheld_count;
 };
@@ -57,8 +57,17 @@ enum {
 };
 _Static_assert(BURST_MAX <= UINT16_MAX, "rte_eth_rx_burst takes 16 bits");
 
+/* The operations of a port. */
 int port_burst(struct source *source, struct packet *packets, int max);
 int port_send(struct source *source, const struct outgoing *frames, int count);
+int port_stats(struct source *source, struct source_stats *stats);
+int port_told(struct source *source, struct source_told *told);
+int port_link(struct source *source);
+int port_tick(struct source *source);
+int port_steer(struct source *source, const struct address *address, char *reason);
+int port_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason);
+int port_mbufs(struct source *source);
+int port_poll(struct source *source, int max);
 void port_give_back(struct port *port);
 /* The clock of a device that stamps: after its start. Without one its stamps are not used. */
 void device_clock_open(struct device *device);

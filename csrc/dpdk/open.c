@@ -99,18 +99,41 @@ static int take_stamps(struct port *port)
          ? 0 : -rte_errno;
 }
 
-/* mbufs: the queue's own, the burst held and the one asked for, and what a cache keeps. */
+/* The queue's own, the burst held and the one asked for, and what a cache keeps. */
+static unsigned receive_mbufs(const struct port_config *config, unsigned descriptors)
+{
+    return RTE_MAX(config->mbufs, descriptors + 2u * BURST_MAX + 2u * POOL_CACHE);
+}
+
+static unsigned send_mbufs(unsigned descriptors) { return descriptors + BURST_MAX + 2u * POOL_CACHE; }
+
+static uint32_t longest_frame(uint32_t mtu) { return mtu + RTE_ETHER_HDR_LEN + TAGS; }
+
+static uint64_t pool_bytes(unsigned mbufs, unsigned mbuf_size)
+{
+    struct rte_mempool *pool = NULL;
+    uint32_t object = rte_mempool_calc_obj_size((uint32_t)sizeof(struct rte_mbuf) + mbuf_size, 0, NULL);
+    return RTE_MEMPOOL_HEADER_SIZE(pool, POOL_CACHE) + (uint64_t)mbufs * object
+        + (uint64_t)rte_ring_get_memsize(rte_align32pow2(mbufs + 1));
+}
+
+uint64_t port_queue_bytes(const struct port_config *config)
+{
+    return pool_bytes(receive_mbufs(config, config->rx_descriptors), config->mbuf_size)
+        + pool_bytes(send_mbufs(config->tx_descriptors), longest_frame(config->mtu) + RTE_PKTMBUF_HEADROOM);
+}
+
 static int set_up_queue(struct port *port, const struct port_config *config, uint16_t rx, uint16_t tx)
 {
     unsigned socket = (unsigned)rte_eth_dev_socket_id(port->id);
-    unsigned mbufs = RTE_MAX(config->mbufs, rx + 2u * BURST_MAX + 2u * POOL_CACHE);
+    unsigned mbufs = receive_mbufs(config, rx);
     port->burst_max = config->flags & PORT_ENDS ? replay_burst(mbufs - 2 * POOL_CACHE, config->mbuf_size)
                                                 : BURST_MAX;
     port->cut_at = config->cut_at != 0 ? config->cut_at : UINT32_MAX;
-    port->frame_max = port->device->mtu + RTE_ETHER_HDR_LEN + TAGS;
+    port->frame_max = longest_frame(port->device->mtu);
     int rc = make_pool(port, "rx", mbufs, config->mbuf_size, &port->pool);
     if (rc < 0
-        || (rc = make_pool(port, "tx", tx + BURST_MAX + 2u * POOL_CACHE,
+        || (rc = make_pool(port, "tx", send_mbufs(tx),
                            port->frame_max + RTE_PKTMBUF_HEADROOM, &port->send_pool)) < 0
         || (rc = rte_eth_rx_queue_setup(port->id, port->queue, rx, socket, NULL, port->pool)) < 0
         || (rc = rte_eth_tx_queue_setup(port->id, port->queue, tx, socket, NULL)) < 0)
@@ -245,6 +268,11 @@ static int bring_up(struct device *device, const struct port_config *config, con
     return rc;
 }
 
+static const struct source_ops ops = {
+    .close = port_close, .stats = port_stats, .told = port_told, .link = port_link, .tick = port_tick,
+    .steer = port_steer, .groups = port_groups, .mbufs = port_mbufs, .poll = port_poll,
+};
+
 static struct port *new_queue(struct device *device, const struct port_config *config)
 {
     struct port *port = malloc(sizeof *port);
@@ -255,7 +283,7 @@ static struct port *new_queue(struct device *device, const struct port_config *c
         return NULL;
     }
     *port = (struct port){
-        .source = { .burst = port_burst, .close = port_close, .send = port_send },
+        .source = { .burst = port_burst, .send = port_send, .ops = &ops },
         .device = device,
         .scratch = scratch,
         .clock = config->clock,

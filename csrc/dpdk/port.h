@@ -1,11 +1,8 @@
 #pragma once
-#include "address.h"
-#include "event.h"
 #include "base/utc.h"
 #include "source/source.h"
 
-/* DPDK ports. Only port*.c and eal.c know DPDK; without it every call here returns -ENOSYS
- * and port_dpdk_version() is "". */
+/* DPDK ports as sources. */
 
 enum {                      /* port_config.flags: what is known of a driver, what is wanted of it */
     PORT_ENDS = 1,          /* file replay: an empty burst is its end (-ENODATA) */
@@ -31,81 +28,28 @@ struct port_config {
     int32_t flags;          /* PORT_* */
 };
 
-struct port_stats {         /* a path that cannot know a figure says UINT64_MAX */
-    uint64_t received;      /* frames handed to the core, of this queue */
-    uint64_t missed;        /* dropped by device or socket for want of room, all queues */
-    uint64_t no_mbuf;       /* times the driver found no mbuf: frames lost or left waiting, all queues */
-    uint64_t starved;       /* empty bursts (one in 64 is looked at) that found this queue's
-                             * pool empty */
-    uint64_t errors;        /* all queues */
-    uint64_t oversize;      /* frames delivered cut, of this queue */
-    uint64_t sent;          /* taken by the device, of this queue */
-    uint64_t send_full;     /* times that send() took less than it was given for want of room */
-    uint64_t send_refused;  /* frames refused as too long or too short */
-    uint64_t send_errors;   /* taken but not sent, as far as the driver tells, all queues */
-};
-
-enum { PORT_CLOCK_HOST = 0, PORT_CLOCK_TSC = 1, PORT_CLOCK_HARDWARE = 2, PORT_CLOCK_CAPTURE = 3,
-       PORT_CLOCK_KERNEL = 4 };
-enum { PORT_LOSSES_UNKNOWN = 0, PORT_LOSSES_DEVICE = 1, PORT_LOSSES_SOCKET = 2 };
-
-struct port_known {         /* what was asked of a port and what it granted */
-    char driver[32];        /* DPDK's name of it */
-    char offloads_wanted[160], offloads[160];   /* for receiving, by name, a space between */
-    uint8_t mac[6];
-    uint8_t pad[2];
-    uint32_t queues_wanted, queues, rx_descriptors, tx_descriptors, mtu;
-    int32_t promiscuous, all_multicast, multicast_list; /* 1 accepted, 0 not asked for, or why not */
-    int32_t rss;            /* 1: the device spreads over its queues what no rule steers */
-    int32_t zero_copy;      /* of an AF_XDP socket: 1, 0; -1 where there is none */
-    uint32_t clock;         /* PORT_CLOCK_*: of ts_recv */
-    uint32_t losses;        /* PORT_LOSSES_*: who counts `missed` */
-};
-
-const char *port_dpdk_version(void);        /* of the library loaded, "" without */
-/* rte_eal_init() with these arguments (argv[0] included), once per process. The caller's
- * CPU affinity is kept. 0 or negative errno; -EALREADY when it already ran. */
-int port_eal_init(int argc, char **argv);
 /* Probes the device if no port has its name yet, and gives one source a queue: its own rx and
  * tx queue and pools, for one thread. The port closes with its last source. A frame without a
  * device time stamp has its burst's: one for all frames of a burst, and later than any before.
  * Returns how many `sources` (room for config->queues) were filled, or a negative errno with
- * reason (at least 160 bytes) filled. */
-int port_open(const struct port_config *config, struct source **sources, char *reason);
-int port_stats(struct source *source, struct port_stats *stats);
-int port_known(struct source *source, struct port_known *known);
-/* Mbufs of this queue's pool that are with driver, device or our burst now; from any thread. */
-int port_mbufs(struct source *source);
-
-/* ---- one control thread, while others take bursts; these make system calls ---- */
-
-/* enum link_state: of the interface where there is one, by its index, else of the device. */
-int port_link(struct source *source);
-/* Samples the device's clock, ten times a second where port_known.clock is HARDWARE. */
-int port_tick(struct source *source);
-/* Frames for this address and port go to the queue of this source, by rte_flow. 0, or a negative
- * errno with the driver's reason (at least 160 bytes). Tried: net_tap takes rules when the kernel
- * has tc's flower; e1000, e1000e, virtio, vmxnet3, net_af_packet, net_af_xdp, net_ring, net_memif,
- * net_null and net_pcap refuse. What no rule steers goes by RSS (port_known.rss), or to queue 0. */
-int port_steer(struct source *source, const struct address *address, char *reason);
-enum { PORT_GROUPS_LIST = 1, PORT_GROUPS_ALL = 2, PORT_GROUPS_PROMISCUOUS = 3 };
-/* Frames to these `count` multicast MACs (6 bytes each) are let in: by list, else by all-multicast,
- * else by promiscuous mode; replaces the list before. How, or a negative errno with the driver's
- * reason. Tried:
+ * reason (REASON_SIZE bytes) filled.
+ *
+ * source_link() is of the interface where there is one, by its index, else of the device.
+ *
+ * source_steer() is rte_flow. Tried: net_tap takes rules when the kernel has tc's flower; e1000,
+ * e1000e, virtio, vmxnet3, net_af_packet, net_af_xdp, net_ring, net_memif, net_null and net_pcap
+ * refuse. What no rule steers goes by RSS (source_told.rss), or to queue 0.
+ *
+ * source_groups() tries a list, then all-multicast, then promiscuous mode, and replaces the list
+ * before. Tried:
  *   e1000, e1000e           list
  *   virtio, vmxnet3         all-multicast
  *   net_af_packet, _af_xdp  list, by a socket of ours: it ends with the port, and is added to
  *   net_memif, net_ring, net_null   nothing is filtered, whatever they answer */
-int port_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason);
+int port_open(const struct port_config *config, struct source **sources, char *reason);
+/* Of EAL's memory, that the pools of one queue take when it gets the mtu and the descriptors that
+ * the config asks for. */
+uint64_t port_queue_bytes(const struct port_config *config);
 /* Takes that many mbufs from the pool of a source and keeps them, 0 gives them back: a fault to
  * test with. From the thread that takes bursts. Returns how many are kept, or -ENOMEM. */
 int port_hold(struct source *source, uint32_t count);
-/* From here to port_thread_end() the calling thread has a cache of its own on every mbuf pool, as
- * DPDK's own threads do; without one each burst goes to the pool's shared ring, and a driver costs
- * several times as much (net_null: six). Needs nothing where EAL does not run. 0, or a negative
- * errno: it goes on without. */
-int port_thread_begin(void);
-void port_thread_end(void);
-/* One burst taken and freed: what the driver alone costs, for the benchmark. Not while a burst of
- * the source is looked at. */
-int port_poll(struct source *source, int max);

@@ -1,5 +1,6 @@
 #include "dpdk/eal.h"
 #include "dpdk/impl.h"
+#include "event.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static uint64_t missed(struct device *device, uint64_t counted)
     return sockets_dropped(&device->sockets, &device->dropped, &total) == 0 ? total : UINT64_MAX;
 }
 
-int port_stats(struct source *source, struct port_stats *stats)
+int port_stats(struct source *source, struct source_stats *stats)
 {
     const struct port *port = (const struct port *)source;
     struct rte_eth_stats device;
@@ -54,18 +55,18 @@ static void names(uint64_t offloads, char *out, size_t room)
 
 static uint32_t clock_of(const struct port *port)
 {
-    return port->device_clock != NULL ? PORT_CLOCK_HARDWARE
-         : port->stamp_mask != 0 ? PORT_CLOCK_CAPTURE
-         : port->clock != NULL ? PORT_CLOCK_TSC : PORT_CLOCK_HOST;
+    return port->device_clock != NULL ? SOURCE_CLOCK_HARDWARE
+         : port->stamp_mask != 0 ? SOURCE_CLOCK_CAPTURE
+         : port->clock != NULL ? SOURCE_CLOCK_TSC : SOURCE_CLOCK_HOST;
 }
 
 static uint32_t losses_of(const struct device *device)
 {
-    return device->sockets.count > 0 ? PORT_LOSSES_SOCKET
-         : device->flags & PORT_BLIND ? PORT_LOSSES_UNKNOWN : PORT_LOSSES_DEVICE;
+    return device->sockets.count > 0 ? SOURCE_LOSSES_SOCKET
+         : device->flags & PORT_BLIND ? SOURCE_LOSSES_UNKNOWN : SOURCE_LOSSES_DEVICE;
 }
 
-int port_known(struct source *source, struct port_known *known)
+int port_told(struct source *source, struct source_told *told)
 {
     const struct device *device = device_of(source);
     struct rte_eth_dev_info info;
@@ -73,8 +74,8 @@ int port_known(struct source *source, struct port_known *known)
     int rc = rte_eth_dev_info_get(device->id, &info);
     if (rc < 0)
         return rc;
-    *known = (struct port_known){
-        .queues_wanted = device->queues_wanted, .queues = device->count,
+    *told = (struct source_told){
+        .queues_wanted = device->queues_wanted, .queues = device->count, .device = 1,
         .rx_descriptors = device->rx_descriptors, .tx_descriptors = device->tx_descriptors,
         .mtu = device->mtu, .promiscuous = device->promiscuous,
         .all_multicast = device->all_multicast, .multicast_list = device->multicast_list,
@@ -82,10 +83,10 @@ int port_known(struct source *source, struct port_known *known)
         .clock = clock_of((struct port *)source), .losses = losses_of(device),
     };
     rte_eth_macaddr_get(device->id, &mac);
-    memcpy(known->mac, mac.addr_bytes, sizeof known->mac);
-    snprintf(known->driver, sizeof known->driver, "%s", info.driver_name);
-    names(device->wanted, known->offloads_wanted, sizeof known->offloads_wanted);
-    names(device->offloads, known->offloads, sizeof known->offloads);
+    memcpy(told->mac, mac.addr_bytes, sizeof told->mac);
+    snprintf(told->driver, sizeof told->driver, "%s", info.driver_name);
+    names(device->wanted, told->offloads_wanted, sizeof told->offloads_wanted);
+    names(device->offloads, told->offloads, sizeof told->offloads);
     return 0;
 }
 

@@ -239,7 +239,8 @@ static int ipv4(struct answer *a, const struct packet_in *in, uint64_t now)
         return ANSWER_BAD;
     memcpy(&dst_be, ip->dst, 4);
     uint32_t tag = in->tag & (IGMP_TAGGED | 0xfff);     /* the VLAN without its priority */
-    return igmp_receive(&a->igmp, data, len, dst_be, a->config.ip_be, tag, now);
+    int rc = igmp_receive(&a->igmp, data, len, dst_be, a->config.ip_be, tag, now);
+    return rc < 0 ? ANSWER_BAD : rc ? ANSWER_QUERY : ANSWER_NONE;
 }
 
 static int kind_of(struct answer *a, const uint8_t *frame, uint32_t len, uint64_t now)

@@ -6,11 +6,9 @@
  * any clock that does not go back. No I/O, no allocation after answer_create. */
 
 enum {
-    ANSWER_GROUPS_MAX = 64,
     ANSWER_FRAME = 1518,        /* longest frame answered, and given: 1,500 bytes of IP and a tag */
     ANSWER_QUEUE = 16,          /* replies that wait; also the longest burst of frames */
     ANSWER_PER_MS = 4,          /* frames per ms, over any time longer than a burst */
-    ANSWER_SOURCES = 32,        /* of a query about sources; more are answered with the whole group */
 };
 
 /* What a frame was. */
@@ -45,7 +43,7 @@ void answer_destroy(struct answer *answer);
 /* Reports go out with the next answer_next(), and again after a random delay in case one is lost.
  * `group_be`: an IPv4 multicast address in wire order. Joining twice is joining once. A group that
  * was left keeps its place until that is said as often. */
-int answer_join(struct answer *answer, uint32_t group_be);      /* 0, -EINVAL, -ENOSPC */
+int answer_join(struct answer *answer, uint32_t group_be);      /* 0, -EINVAL, -ENOSPC: IGMP_GROUPS_MAX */
 int answer_leave(struct answer *answer, uint32_t group_be);     /* 0, -ENOENT */
 
 /* A received frame: what it was (enum answer_kind). What must be sent in reply is queued. */

@@ -1,4 +1,5 @@
 #pragma once
+#include "net/datagram.h"
 #include "packet.h"
 
 /* Link layer to UDP payload: every length is checked here, once. */
@@ -8,18 +9,6 @@ enum checksum_policy {
     CHECKSUM_AUTO,      /* trust the hardware's verdict where there is one, count, accept */
     CHECKSUM_VERIFY,    /* compute, count, drop what is wrong */
 };
-
-struct datagram {
-    const uint8_t *payload;     /* UDP payload */
-    uint32_t len;               /* by the UDP and IP lengths, not by the frame's */
-    uint16_t sport, dport;
-    const uint8_t *src, *dst;   /* addresses inside the packet, network order */
-    uint8_t addr_len;           /* 4 or 16 */
-    uint8_t noted;              /* NOTED_*: wrong but accepted */
-    uint16_t vlan;              /* outermost VLAN id, 0 when untagged */
-};
-
-enum { NOTED_IP_CHECKSUM = 1, NOTED_UDP_CHECKSUM = 2, NOTED_UDP_NO_CHECKSUM = 4 };
 
 /* 0, or the counter (enum counter) of the reason why it is not a UDP datagram for us. */
 int frame_parse(const struct packet *packet, int checksum_policy, struct datagram *datagram);

@@ -34,7 +34,7 @@ struct report { uint8_t type, zero; be16 checksum, zeros, records; };
 struct message_v2 { uint8_t type, zero; be16 checksum; uint32_t group_be; };
 _Static_assert(sizeof(struct query) == 12 && sizeof(struct record) == 8, "RFC 3376");
 _Static_assert(sizeof(struct report) == 8 && sizeof(struct message_v2) == 8, "RFC 3376, RFC 2236");
-_Static_assert(sizeof(struct report) + ANSWER_GROUPS_MAX * sizeof(struct record) <= IGMP_MESSAGE_MAX,
+_Static_assert(sizeof(struct report) + IGMP_GROUPS_MAX * sizeof(struct record) <= IGMP_MESSAGE_MAX,
     "all groups fit one report");
 
 #define SECOND 1000000000ull
@@ -75,7 +75,7 @@ static int joined(const struct igmp_member *m) { return m->group_be != 0 && !m->
 
 static struct igmp_member *find(struct igmp *igmp, uint32_t group_be)
 {
-    for (int i = 0; i < ANSWER_GROUPS_MAX; i++)
+    for (int i = 0; i < IGMP_GROUPS_MAX; i++)
         if (igmp->member[i].group_be == group_be)
             return &igmp->member[i];
     return NULL;
@@ -121,7 +121,7 @@ void igmp_init(struct igmp *igmp, uint32_t own_tag, uint64_t seed, uint64_t refr
         .general_due = NEVER, .own_tag = own_tag, .random = seed, .refresh_ns = refresh_ns,
         .interval_ns = INTERVAL, .robustness = ROBUSTNESS, .version = 3,
     };
-    for (int i = 0; i < ANSWER_GROUPS_MAX; i++)
+    for (int i = 0; i < IGMP_GROUPS_MAX; i++)
         forget(&igmp->member[i]);
 }
 
@@ -134,7 +134,7 @@ int igmp_version(struct igmp *igmp, uint64_t now)
         return version;
     igmp->version = version;
     igmp->general_due = NEVER;
-    for (int i = 0; i < ANSWER_GROUPS_MAX; i++) {
+    for (int i = 0; i < IGMP_GROUPS_MAX; i++) {
         struct igmp_member *m = &igmp->member[i];
         m->query_due = NEVER;
         if (m->sent == 0)
@@ -182,7 +182,7 @@ static void add_sources(struct igmp_member *m, const uint8_t *at, uint32_t n)
         memcpy(&source, at, 4);
         while (i < m->sources && m->source_be[i] != source)
             i++;
-        all = i == ANSWER_SOURCES;
+        all = i == IGMP_SOURCES;
         if (i == m->sources && !all)
             m->source_be[m->sources++] = source;
     }
@@ -214,7 +214,7 @@ static void ask_all(struct igmp *igmp, int version, uint64_t now, uint64_t max, 
         igmp->general_due = due;
         igmp->general_tag = tag;
     }
-    for (int i = 0; i < ANSWER_GROUPS_MAX && version < 3; i++)
+    for (int i = 0; i < IGMP_GROUPS_MAX && version < 3; i++)
         if (joined(&igmp->member[i]))
             set_query(igmp, &igmp->member[i], soon(igmp, now, max), tag);
 }
@@ -244,20 +244,20 @@ int igmp_receive(struct igmp *igmp, const uint8_t *message, uint32_t len, uint32
     const struct query *q = (const void *)message;
     uint32_t group_be, sources = 0;
     if (q->type != QUERY)
-        return ANSWER_NONE;
+        return 0;
     if (len > 8) {
         if (len < sizeof *q)
-            return ANSWER_BAD;
+            return -EBADMSG;
         sources = rd_be16(q->sources);
         if (sources > (len - sizeof *q) / 4)
-            return ANSWER_BAD;
+            return -EBADMSG;
     }
     memcpy(&group_be, q->group, 4);
     if (group_be != 0 && q->group[0] >> 4 != 14)
-        return ANSWER_BAD;
+        return -EBADMSG;
     /* 9.1: a general query is for all hosts; 4.1.12: others may be to any address of ours. */
     if (dst_be != address(224, 0, 0, 1) && (group_be == 0 || (dst_be != group_be && dst_be != own_be)))
-        return ANSWER_NONE;
+        return 0;
     uint64_t max = note_querier(igmp, q, len, group_be == 0, now);
     int version = igmp_version(igmp, now);
     struct igmp_member *m = group_be ? find(igmp, group_be) : NULL;
@@ -265,7 +265,7 @@ int igmp_receive(struct igmp *igmp, const uint8_t *message, uint32_t len, uint32
         ask_all(igmp, version, now, max, tag);
     else if (m != NULL && joined(m))
         ask_group(igmp, m, sources ? message + sizeof *q : NULL, sources, soon(igmp, now, max), tag);
-    return ANSWER_QUERY;
+    return 1;
 }
 
 /* ---- messages ---- */
@@ -295,7 +295,7 @@ static int add_record(struct igmp_message *out, const struct igmp_member *m, int
     memcpy(out->byte + out->len, &record, sizeof record);
     memcpy(out->byte + out->len + sizeof record, m->source_be, 4 * sources);
     out->len += (uint32_t)sizeof record + 4 * sources;
-    count[1]++;         /* at most ANSWER_GROUPS_MAX */
+    count[1]++;         /* at most IGMP_GROUPS_MAX */
     return 1;
 }
 
@@ -311,7 +311,7 @@ static void said(struct igmp *igmp, struct igmp_member *m, uint64_t now, uint64_
 static void changes_v3(struct igmp *igmp, uint64_t now, struct igmp_message *out)
 {
     begin_report(out, igmp->own_tag);
-    for (struct igmp_member *m = igmp->member; m < igmp->member + ANSWER_GROUPS_MAX; m++) {
+    for (struct igmp_member *m = igmp->member; m < igmp->member + IGMP_GROUPS_MAX; m++) {
         if (m->change_due > now || m->group_be == 0)
             continue;
         add_record(out, m, m->leaving ? TO_INCLUDE : TO_EXCLUDE, 0);
@@ -323,7 +323,7 @@ static void changes_v3(struct igmp *igmp, uint64_t now, struct igmp_message *out
 static void general_v3(struct igmp *igmp, struct igmp_message *out)
 {
     begin_report(out, igmp->general_tag);
-    for (struct igmp_member *m = igmp->member; m < igmp->member + ANSWER_GROUPS_MAX; m++)
+    for (struct igmp_member *m = igmp->member; m < igmp->member + IGMP_GROUPS_MAX; m++)
         if (joined(m))
             add_record(out, m, IS_EXCLUDE, 0);
     igmp->general_due = NEVER;
@@ -334,7 +334,7 @@ static void general_v3(struct igmp *igmp, struct igmp_message *out)
 static void groups_v3(struct igmp *igmp, uint64_t now, struct igmp_message *out)
 {
     out->len = 0;
-    for (struct igmp_member *m = igmp->member; m < igmp->member + ANSWER_GROUPS_MAX; m++) {
+    for (struct igmp_member *m = igmp->member; m < igmp->member + IGMP_GROUPS_MAX; m++) {
         if (m->query_due > now)
             continue;
         if (out->len == 0)
@@ -376,7 +376,7 @@ static void leave_v2(struct igmp *igmp, struct igmp_member *m, struct igmp_messa
 static void next_v2(struct igmp *igmp, uint64_t now, struct igmp_message *out)
 {
     int type = igmp->version == 1 ? REPORT_V1 : REPORT_V2;
-    for (struct igmp_member *m = igmp->member; m < igmp->member + ANSWER_GROUPS_MAX && !out->len; m++) {
+    for (struct igmp_member *m = igmp->member; m < igmp->member + IGMP_GROUPS_MAX && !out->len; m++) {
         if (m->group_be && m->change_due <= now && m->leaving) {
             leave_v2(igmp, m, out);
         } else if (m->group_be && m->change_due <= now) {
@@ -416,7 +416,7 @@ void igmp_next(struct igmp *igmp, uint64_t now, struct igmp_message *out)
 uint64_t igmp_due(const struct igmp *igmp)
 {
     uint64_t due = min(igmp->general_due, igmp->refresh_ns ? igmp->refresh_due : NEVER);
-    for (int i = 0; i < ANSWER_GROUPS_MAX; i++)
+    for (int i = 0; i < IGMP_GROUPS_MAX; i++)
         due = min(due, min(igmp->member[i].change_due, igmp->member[i].query_due));
     return due;
 }

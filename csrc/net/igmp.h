@@ -1,7 +1,14 @@
 #pragma once
-#include "net/answer.h"
+#include <stdint.h>
 
 /* The host's side of IGMP: which message is due when. Messages without their IP header. */
+
+enum {
+    IGMP_GROUPS_MAX = 64,
+    IGMP_SOURCES = 32,          /* of a query about sources; more are answered with the whole group */
+    IGMP_TAGGED = 1 << 16,
+    IGMP_MESSAGE_MAX = 1476,    /* 1,500 less a header with one option */
+};
 
 struct igmp_member {
     uint32_t group_be;          /* 0: free */
@@ -10,11 +17,11 @@ struct igmp_member {
     uint32_t sources;           /* asked about, 0: about the group */
     uint64_t change_due, query_due;
     uint32_t query_tag;
-    uint32_t source_be[ANSWER_SOURCES];
+    uint32_t source_be[IGMP_SOURCES];
 };
 
 struct igmp {
-    struct igmp_member member[ANSWER_GROUPS_MAX];
+    struct igmp_member member[IGMP_GROUPS_MAX];
     uint64_t general_due;       /* IGMPv3: one report for all groups */
     uint32_t general_tag;
     uint32_t own_tag;           /* of what is sent unasked; tags as in struct igmp_message */
@@ -24,8 +31,6 @@ struct igmp {
     uint32_t robustness;
     int version;                /* that the state below `member` was made for */
 };
-
-enum { IGMP_TAGGED = 1 << 16, IGMP_MESSAGE_MAX = 1476 };    /* 1,500 less a header with one option */
 
 struct igmp_message {
     uint32_t dst_be, tag;       /* tag: 0 untagged, else IGMP_TAGGED | tag control information */
@@ -38,7 +43,8 @@ void igmp_init(struct igmp *igmp, uint32_t own_tag, uint64_t seed, uint64_t refr
 int igmp_join(struct igmp *igmp, uint32_t group_be);
 int igmp_leave(struct igmp *igmp, uint32_t group_be);
 int igmp_version(struct igmp *igmp, uint64_t now_ns);
-/* A message whose checksum is right, len >= 8, sent to dst_be: enum answer_kind. */
+/* A message whose checksum is right, len >= 8, sent to dst_be: 1 for a query, 0 for
+ * nothing that is answered here, -EBADMSG for a damaged one. */
 int igmp_receive(struct igmp *igmp, const uint8_t *message, uint32_t len, uint32_t dst_be,
     uint32_t own_be, uint32_t tag, uint64_t now_ns);
 /* The next message due; its len is 0 when there is none. Checksum filled in. */

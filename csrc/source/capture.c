@@ -1,5 +1,5 @@
+#include "source/capture.h"
 #include "source/pcapng.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,29 +31,6 @@ struct capture {
     uint32_t caplen_max;
     struct pcapng ng;
 };
-
-int walk_broken(struct capture_info *info, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(info->reason, sizeof(info->reason), format, args);
-    va_end(args);
-    return -EBADMSG;
-}
-
-int walk_short(struct capture_info *info, const struct window *w, uint64_t offset, const char *what)
-{
-    if (!w->eof)
-        return -EAGAIN;
-    if (w->fault != NULL) {
-        info->truncated = w->cut;
-        return walk_broken(info, "%s, at or behind offset %lu", w->fault, offset);
-    }
-    if (offset == window_offset(w) && window_left(w) == 0)
-        return -ENODATA;
-    info->truncated = 1;
-    return walk_broken(info, "the file ends inside the %s at offset %lu", what, offset);
-}
 
 /* The only loop over a burst's frames besides the walk itself. */
 static void account(struct capture_info *info, const struct packet *packets, int n)
@@ -181,12 +158,37 @@ static void capture_close(struct source *source)
     free(source);
 }
 
+static int capture_stats(struct source *source, struct source_stats *stats)
+{
+    *stats = (struct source_stats){
+        .received = ((struct capture *)source)->info.frames, .oversize = UINT64_MAX,
+    };
+    return 0;
+}
+
+static int capture_told(struct source *source, struct source_told *told)
+{
+    (void)source;
+    told->clock = SOURCE_CLOCK_CAPTURE;
+    told->losses = SOURCE_LOSSES_FILE;
+    return 0;
+}
+
+static const char *capture_problem(struct source *source)
+{
+    return ((struct capture *)source)->info.reason;
+}
+
+static const struct source_ops ops = {
+    .close = capture_close, .stats = capture_stats, .told = capture_told, .problem = capture_problem,
+};
+
 /* "<path>: <what>", a long path shown by its end. */
 static void say(char *reason, const char *path, const char *what)
 {
     size_t length = strlen(path);
     int long_path = length > NAME_MAX_SHOWN;
-    snprintf(reason, 160, "%s%s: %s", long_path ? "..." : "",
+    snprintf(reason, REASON_SIZE, "%s%s: %s", long_path ? "..." : "",
              long_path ? path + length - NAME_MAX_SHOWN : path, what);
 }
 
@@ -199,7 +201,7 @@ int capture_open(const char *path, struct source **source, char *reason)
         say(reason, path, strerror(ENOMEM));
         return -ENOMEM;
     }
-    c->source.close = capture_close;
+    c->source.ops = &ops;
     c->info.link = -1;
     int rc = window_open(&c->window, path, &why);
     if (rc == 0 && (rc = format_open(c)) < 0)
@@ -216,5 +218,5 @@ int capture_open(const char *path, struct source **source, char *reason)
 
 const struct capture_info *capture_info(struct source *source)
 {
-    return &((struct capture *)source)->info;
+    return source->ops == &ops ? &((struct capture *)source)->info : NULL;
 }

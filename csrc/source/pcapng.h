@@ -1,4 +1,5 @@
 #pragma once
+#include "packet.h"
 #include "source/walk.h"
 
 /* The walk over the blocks of a pcapng file (draft-ietf-opsawg-pcapng). */

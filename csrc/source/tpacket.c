@@ -51,10 +51,10 @@ struct tpacket {
     uint32_t held;              /* slots before it that the last burst looked at */
     uint32_t burst_max;
     uint32_t mtu;
-    int promiscuous, multicast_list;    /* as in struct port_known */
+    int promiscuous, multicast_list;    /* as in struct source_told */
     int gone;                   /* stored by tpacket_link(), on another thread */
     uint64_t stamped, dropped;
-    struct port_stats own;
+    struct source_stats own;
 };
 
 /* --- the packet path --- */
@@ -170,6 +170,53 @@ static int tpacket_send(struct source *source, const struct outgoing *frames, in
     return done > 0 || count == 0 ? done : rc;
 }
 
+/* --- what it tells of itself --- */
+
+static int tpacket_stats(struct source *source, struct source_stats *stats)
+{
+    struct tpacket *t = (struct tpacket *)source;
+    *stats = t->own;
+    return sockets_dropped(&t->socket, &t->dropped, &stats->missed);
+}
+
+static int tpacket_told(struct source *source, struct source_told *told)
+{
+    const struct tpacket *t = (const struct tpacket *)source;
+    struct sockaddr_ll at = { 0 };
+    socklen_t len = sizeof at;
+    *told = (struct source_told){
+        .driver = "packet socket", .queues_wanted = 1, .queues = 1,
+        .device = 1, .rx_descriptors = t->slots, .mtu = t->mtu,
+        .promiscuous = t->promiscuous, .multicast_list = t->multicast_list, .zero_copy = -1,
+        .clock = t->clock != NULL ? SOURCE_CLOCK_TSC : SOURCE_CLOCK_KERNEL, .losses = SOURCE_LOSSES_SOCKET,
+    };
+    if (getsockname(t->socket.fd[0], (struct sockaddr *)&at, &len) < 0)
+        return -errno;
+    memcpy(told->mac, at.sll_addr, sizeof told->mac);
+    return 0;
+}
+
+static int tpacket_link(struct source *source)
+{
+    struct tpacket *t = (struct tpacket *)source;
+    int state = interface_link(&t->interface);
+    if (state == LINK_STATE_GONE)
+        __atomic_store_n(&t->gone, 1, __ATOMIC_RELAXED);
+    return state;
+}
+
+static int tpacket_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason)
+{
+    struct tpacket *t = (struct tpacket *)source;
+    int rc = 0;
+    for (uint32_t i = 0; i < count && rc == 0; i++)
+        rc = interface_join(&t->interface, macs + 6 * i);
+    t->multicast_list = rc == 0 ? 1 : rc;
+    if (rc < 0)
+        snprintf(reason, REASON_SIZE, "%.100s", strerror(-rc));
+    return rc < 0 ? rc : SOURCE_GROUPS_LIST;
+}
+
 /* --- opening and closing --- */
 
 static void tpacket_close(struct source *source)
@@ -182,6 +229,11 @@ static void tpacket_close(struct source *source)
     interface_close(&t->interface);
     free(t);
 }
+
+static const struct source_ops ops = {
+    .close = tpacket_close, .stats = tpacket_stats, .told = tpacket_told, .link = tpacket_link,
+    .groups = tpacket_groups,
+};
 
 static int set(const struct tpacket *t, int option, int value)
 {
@@ -232,14 +284,14 @@ static int set_up(struct tpacket *t, const struct tpacket_config *config, const 
     address.sll_ifindex = t->interface.index;
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
-    if (config->flags & PORT_PROMISCUOUS)
+    if (config->promiscuous)
         t->promiscuous = (rc = interface_accept(&t->interface, INTERFACE_PROMISCUOUS)) == 0 ? 1 : rc;
     return 0;
 }
 
 int tpacket_open(const struct tpacket_config *config, struct source **source, char *reason)
 {
-    enum { REASON_SIZE = 160, RING_MB_MAX = 2048, MTU_MAX = 1 << 20 };
+    enum { RING_MB_MAX = 2048, MTU_MAX = 1 << 20 };
     *source = NULL;
     if (config->ring_mb == 0 || config->ring_mb > RING_MB_MAX || config->mtu == 0 || config->mtu > MTU_MAX / 4) {
         snprintf(reason, REASON_SIZE, "ring_mb or mtu out of range");
@@ -250,7 +302,7 @@ int tpacket_open(const struct tpacket_config *config, struct source **source, ch
         snprintf(reason, REASON_SIZE, "no memory");
         return -ENOMEM;
     }
-    t->source = (struct source){ .burst = tpacket_burst, .close = tpacket_close, .send = tpacket_send };
+    t->source = (struct source){ .burst = tpacket_burst, .send = tpacket_send, .ops = &ops };
     t->interface.fd = -1;
     t->clock = config->clock;
     t->mtu = config->mtu;
@@ -263,50 +315,4 @@ int tpacket_open(const struct tpacket_config *config, struct source **source, ch
     }
     *source = &t->source;
     return 0;
-}
-
-/* --- what it tells of itself --- */
-
-int tpacket_stats(struct source *source, struct port_stats *stats)
-{
-    struct tpacket *t = (struct tpacket *)source;
-    *stats = t->own;
-    return sockets_dropped(&t->socket, &t->dropped, &stats->missed);
-}
-
-int tpacket_known(struct source *source, struct port_known *known)
-{
-    const struct tpacket *t = (const struct tpacket *)source;
-    struct sockaddr_ll at = { 0 };
-    socklen_t len = sizeof at;
-    *known = (struct port_known){
-        .driver = "packet socket", .queues_wanted = 1, .queues = 1, .rx_descriptors = t->slots, .mtu = t->mtu,
-        .promiscuous = t->promiscuous, .multicast_list = t->multicast_list, .zero_copy = -1,
-        .clock = t->clock != NULL ? PORT_CLOCK_TSC : PORT_CLOCK_KERNEL, .losses = PORT_LOSSES_SOCKET,
-    };
-    if (getsockname(t->socket.fd[0], (struct sockaddr *)&at, &len) < 0)
-        return -errno;
-    memcpy(known->mac, at.sll_addr, sizeof known->mac);
-    return 0;
-}
-
-int tpacket_link(struct source *source)
-{
-    struct tpacket *t = (struct tpacket *)source;
-    int state = interface_link(&t->interface);
-    if (state == LINK_STATE_GONE)
-        __atomic_store_n(&t->gone, 1, __ATOMIC_RELAXED);
-    return state;
-}
-
-int tpacket_groups(struct source *source, const uint8_t *macs, uint32_t count, char *reason)
-{
-    struct tpacket *t = (struct tpacket *)source;
-    int rc = 0;
-    for (uint32_t i = 0; i < count && rc == 0; i++)
-        rc = interface_join(&t->interface, macs + 6 * i);
-    t->multicast_list = rc == 0 ? 1 : rc;
-    if (rc < 0)
-        snprintf(reason, 160, "%.100s", strerror(-rc));
-    return rc < 0 ? rc : PORT_GROUPS_LIST;
 }

@@ -1,5 +1,5 @@
 #pragma once
-#include "source/capture.h"
+#include "source/capture_info.h"
 #include "source/window.h"
 #include <errno.h>
 #include <string.h>

@@ -15,6 +15,7 @@ from pydpdk.bench.loops import ffi, lib
 from pydpdk.host.doctor import checks
 from pydpdk.host.info import Host, format_cores
 from pydpdk.host.nics import nics
+from pydpdk.source import eal
 
 CPU = Path("/sys/devices/system/cpu")
 CLOCK = "/sys/devices/system/clocksource/clocksource0"
@@ -55,7 +56,7 @@ def build() -> dict[str, Any]:
         "commit": _commit(),
         "compiler": _text(lib.bench_compiler()),
         "flags": _text(lib.bench_flags()),
-        "dpdk": _text(lib.port_dpdk_version()) or "none",
+        "dpdk": eal.version() or "none",
         "python": platform.python_version(),
         "numpy": np.__version__,
     }

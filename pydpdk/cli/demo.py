@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from pydpdk._core import ffi, lib
 from pydpdk.cli.common import console, emit_json, json_option, progress, resolve_feeds
 from pydpdk.cli.replay import finish, run
 from pydpdk.cli.report import show
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.lockstep.replay import Replay
+from pydpdk.source import eal
 from pydpdk.source.source import capture_path
 from pydpdk.stage.stage import Orders, Stage
 from pydpdk.synth.gen import generate
@@ -67,7 +67,7 @@ def command(folder: str, messages: int, source: str | None, as_json: bool) -> No
     pydpdk demo
     pydpdk demo --source pcap --json | jq .orders
     """
-    version = ffi.string(lib.port_dpdk_version()).decode()
+    version = eal.version()
     source = source or ("net_pcap" if version else "pcap")
     path = Path(folder) / "session.pcap"
     path.parent.mkdir(parents=True, exist_ok=True)

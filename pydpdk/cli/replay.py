@@ -22,7 +22,6 @@ from pydpdk.core import hlog as hist_log
 from pydpdk.errors import Exit, UsageError
 from pydpdk.lockstep.replay import Replay
 from pydpdk.stage.stage import load_strategy
-from pydpdk.trade.limits import load_config
 
 MICROSECONDS_MAX = 10**12
 
@@ -117,10 +116,9 @@ def command(
     if (params or risk_file) and not strategy:
         raise UsageError("--param and --risk are for a --strategy FILE.py:CLASS")
     stage = load_strategy(strategy, params) if strategy else None
-    config = load_config(risk_file) if risk_file else None
     feeds = resolve_feeds(feed_texts, files, gap_timeout_us=gap_timeout_us, orders_max=orders_max)
     with Replay(
-        files, feeds, stage, limits=config, speed=speed, checksum=checksum, burst=burst,
+        files, feeds, stage, limits=risk_file, speed=speed, checksum=checksum, burst=burst,
         batch_us=batch_us,
     ) as replay:  # fmt: skip
         result = run(replay)

@@ -9,8 +9,8 @@ import click
 
 from pydpdk.cli.common import console, emit_json, interruptible, json_option, progress
 from pydpdk.errors import Exit, PydpdkError, UsageError
-from pydpdk.source.source import capture_path
-from pydpdk.tape.send import Rate, Sender, open_out, sendable
+from pydpdk.source.source import capture_path, open_source
+from pydpdk.tape.send import Rate, Sender, sendable
 
 LOOK_S = 0.1
 
@@ -66,7 +66,7 @@ def command(
     pace = Rate.parse(rate)
     ends = [n for n in (laps * sendable(path, skip), count) if n]
     with (
-        open_out(spec) as port,
+        open_source(spec) as port,
         Sender(path, port, pace, laps=laps or 2**62, frames=count or 0, core=core) as sender,
     ):
         result = run(sender, min(ends, default=None))

@@ -38,8 +38,9 @@ def join(arrays: Iterable[Events]) -> Events:
 def sizes(events: Events) -> npt.NDArray[np.uint64]:
     """The whole sizes of a batch, uint64: with the upper half where FLAG_WIDE says there is one."""
     wide = (events["flags"] & lib.FLAG_WIDE).astype(bool)
-    upper = np.where(wide, events["aux"], 0).astype(np.uint64)
-    return events["size"] | upper << np.uint64(32)
+    whole: npt.NDArray[np.uint64] = events["size"].astype(np.uint64)
+    whole |= np.where(wide, events["aux"], 0).astype(np.uint64) << np.uint64(32)
+    return whole
 
 
 def records(events: Events) -> Any:

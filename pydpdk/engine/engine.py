@@ -20,6 +20,7 @@ from pydpdk.engine.feed import Endpoint, Feed
 from pydpdk.engine.feedview import RUNS, FeedView
 from pydpdk.engine.flight import Flight
 from pydpdk.errors import CoreError, HostError, PydpdkError, UsageError, check
+from pydpdk.source import eal
 from pydpdk.source.source import Source
 
 CHECKSUMS = {
@@ -329,16 +330,14 @@ class Running:
         pointer = self._engine.pointer
         try:
             _pin(core)
-            lib.port_thread_begin()
-            code = lib.engine_run(pointer)
-            while code >= 0:  # stopped: the last steps declare what is open, if there is room
-                code = lib.engine_step(pointer)
+            with eal.thread():
+                code = lib.engine_run(pointer)
+                while code >= 0:  # stopped: the last steps declare what is open, if there is room
+                    code = lib.engine_step(pointer)
             if code not in (END, AGAIN):
                 raise CoreError(-code, self._broken(code))
         except Exception as error:
             self._error = error
-        finally:
-            lib.port_thread_end()
 
     def _broken(self, code: int) -> str:
         engine = self._engine

@@ -40,12 +40,12 @@ def table(purpose: str, config: Config | None) -> tuple[Check, ...]:
     """Checks in order; a configuration says more exactly what is needed."""
     if config is None:
         return TABLE[purpose]
-    pci = any(source.device.row.prefix == "pci" for source in config.sources)
     huge = (memory.hugepages,) if config.eal.hugepages else ()
+    pci = (wire.iommu, wire.vfio) if config.eal.pci else ()
     return (
         wire.kernel, core.cpu, core.tsc, core.cores, run.loops, memory.files, wire.dpdk, *QUIET,
         run.memory, run.shared_memory, run.eal_memory, *huge, run.locked, run.rights,
-        *((wire.iommu, wire.vfio) if pci else ()), run.sources, run.groups, wire.time_sync,
+        *pci, run.sources, run.groups, wire.time_sync,
     )  # fmt: skip
 
 

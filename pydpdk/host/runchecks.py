@@ -118,8 +118,8 @@ def _wanted(q: Question) -> dict[str, str]:
     sources = _config(q).sources
     return {
         name: by[0]
-        for name, kinds in NEEDED.items()
-        if (by := [source.name for source in sources if source.device.row.prefix in kinds])
+        for name in NEEDED
+        if (by := [source.name for source in sources if name in source.device.kind.needs])
         and (name != "CAP_IPC_LOCK" or _short(q))
     }
 
@@ -145,12 +145,12 @@ def sources(q: Question) -> list[Finding]:
 def _source(q: Question, source: SourcePlan) -> Finding:
     device = source.device
     name = f"source {source.name}"
-    if device.row.prefix == "pci":
+    if device.eal_options.pci:
         return _pci(q, name, source)
-    if device.interface and device.row.prefix != "tap":
+    if device.interface and not device.kind.makes:
         return _interface(q, name, source)
     try:
-        device.row.check(device.argument)
+        device.kind.check(device.argument)
     except (HostError, UsageError, DataError) as error:
         return _refused(q, name, source, error)
     return Finding(name, "ok", device.spec)
@@ -173,13 +173,13 @@ def _interface(q: Question, name: str, source: SourcePlan) -> Finding:
         return Finding(name, "fail", found, "ip link")
     if real:
         try:
-            device.row.check(interface)
+            device.kind.check(interface)
         except (HostError, UsageError) as error:
             return _refused(q, name, source, error)
     nic = next((nic for nic in nics(q.host) if interface in nic.names), None)
     if nic is None:
         return Finding(name, "ok", device.spec)
-    if device.row.prefix == "tpacket" and nic.mtu > source.mtu:
+    if not device.kind.interface_mtu and nic.mtu > source.mtu:
         return Finding(
             name, "warn", f"{device.spec}: MTU {nic.mtu}, longer frames than {source.mtu} are cut",
             f"mtu = {nic.mtu} for source {source.name} in {_config(q).path}",
@@ -209,10 +209,9 @@ def _pci(q: Question, name: str, source: SourcePlan) -> Finding:
 
 
 def _nic(q: Question, name: str, source: SourcePlan, nic: Nic) -> Finding:
-    kind = source.device.row.prefix
     told = [nic.driver or "no driver", nic.version, nic.firmware and f"firmware {nic.firmware}"]
     found = f"{source.device.spec}: {' '.join(filter(None, told))}, MTU {nic.mtu or source.mtu}"
-    there = [trap for trap in traps(nic) if trap.drivers or trap.ids or kind == "af_xdp"]
+    there = [trap for trap in traps(nic) if trap.drivers or trap.ids or source.device.kind.xdp]
     if there:
         what = "; ".join(f"{trap.what} ({trap.source})" for trap in there)
         return Finding(name, "warn", f"{found}: {what}", mend(there[0], nic))
@@ -241,9 +240,9 @@ def groups(q: Question) -> Finding:
             for line in plan.feed.lines
             if ipaddress.ip_address(line.host).is_multicast
         }
-        if source.device.row.joins == "kernel":
+        if source.device.kind.joins == "kernel":
             kernel += len(hosts)
-        elif source.device.row.joins == "own":
+        elif source.device.kind.joins == "own":
             own = max(own, len(hosts))
     limit = q.host.number("/proc/sys/net/ipv4/igmp_max_memberships", 20)
     if kernel and limit < 1:
@@ -251,9 +250,9 @@ def groups(q: Question) -> Finding:
             "groups", "fail", f"net.ipv4.igmp_max_memberships = {limit}: no socket may join",
             "sysctl net.ipv4.igmp_max_memberships=20",
         )  # fmt: skip
-    if own > lib.ANSWER_GROUPS_MAX:
+    if own > lib.IGMP_GROUPS_MAX:
         return Finding(
-            "groups", "fail", f"{own} on one source, our IGMP holds {lib.ANSWER_GROUPS_MAX}",
+            "groups", "fail", f"{own} on one source, our IGMP holds {lib.IGMP_GROUPS_MAX}",
             f"share its feeds out over more sources in {config.path}",
         )  # fmt: skip
     files = q.host.limit("Max open files")

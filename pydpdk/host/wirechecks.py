@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydpdk._core import ffi, lib
 from pydpdk.host.corechecks import recommended
 from pydpdk.host.finding import SUDO_SELF, Finding, Question
 from pydpdk.host.info import CAPABILITIES
 from pydpdk.host.nics import nics
 from pydpdk.host.traps import mend, traps
+from pydpdk.source import eal
+from pydpdk.source.kinds import KINDS
 
 # Capability -> the kinds of source that open only with it: each was tried alone and left out.
 NEEDED = {
-    "CAP_NET_RAW": ("tpacket", "af_packet", "af_xdp"),
-    "CAP_NET_ADMIN": ("af_packet", "af_xdp", "tap"),  # net_af_packet sets the MAC it has
-    "CAP_SYS_ADMIN": ("af_xdp",),  # libxdp asks for its program by id
-    "CAP_IPC_LOCK": ("af_packet", "af_xdp", "pci"),  # beyond the limit of locked memory
+    name: tuple(kind.prefix for kind in KINDS if name in kind.needs)
+    for name in ("CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_IPC_LOCK")
 }
 KEEPERS = ("chronyd", "ptp4l", "phc2sys", "systemd-timesyncd", "ntpd")
 ERROR_US = 1000
 
 
 def dpdk(q: Question) -> Finding:
-    version = ffi.string(lib.port_dpdk_version()).decode()
+    version = eal.version()
     if not version:
         return Finding(
             "dpdk", q.worst("run"), "built without: captures work, ports do not",

@@ -27,7 +27,7 @@ from pydpdk.lockstep.result import PROFIT, Result, exact, levels, positions
 from pydpdk.source.source import open_sources
 from pydpdk.stage.stage import Stage, arguments, load_strategy
 from pydpdk.trade.desk import NO_ORDERS, Desk, Trading
-from pydpdk.trade.limits import RiskConfig, load_config
+from pydpdk.trade.limits import RiskConfig
 from pydpdk.trade.risk import Risk
 
 PATIENCE = 0.05  # seconds that a paced replay sleeps before it looks whether to stop
@@ -134,7 +134,7 @@ class Replay(Closes):
         **options: Any,
     ) -> None:
         stage = _stage(strategy, params)
-        config = load_config(limits) if isinstance(limits, str | Path) else limits
+        config = _limits(limits) if isinstance(limits, str | Path) else limits
         specs = [str(spec) for spec in _several(sources)]
         if not specs:
             raise UsageError("no source: name a capture")
@@ -297,6 +297,12 @@ class Replay(Closes):
 def _several(given: Any) -> list[Any]:
     """What may be given as one or as several, as a list."""
     return [given] if isinstance(given, str | Path | Feed) else list(given)
+
+
+def _limits(path: str | Path) -> RiskConfig:
+    from pydpdk.trade.limits_file import load_config  # imports msgspec, spared without a file
+
+    return load_config(path)
 
 
 def _stage(strategy: Strategy, params: Params) -> Stage | None:

@@ -271,7 +271,7 @@ def load(path: str | Path) -> Config:
     feeds = tuple(_feed(file, i, feed, sources) for i, feed in enumerate(table.feeds))
     _feeds_differ(file, feeds)
     stages = tuple(_stage(file, i, stage, feeds) for i, stage in enumerate(table.stages))
-    pci = tuple(s.device.argument for s in sources if s.device.row.prefix == "pci")
+    pci = tuple(address for s in sources for address in s.device.eal_options.pci)
     config = Config(
         path=file.path, sources=sources, feeds=feeds, stages=stages,
         eal=eal.Options(pci=pci, **asdict(table.eal)),
@@ -395,7 +395,7 @@ def _together(file: File, config: Config) -> None:
     if config.eal.pci and not config.eal.hugepages:
         file.refuse(("eal", "hugepages"), "false: must be true for a pci: source")
     for source in config.sources:
-        if not source.device.row.dpdk and (loops := config.queues(source.name)) > 1:
+        if not source.device.kind.dpdk and (loops := config.queues(source.name)) > 1:
             at: Key = ("sources", source.name)
             file.refuse(at, f"a capture has one queue, and {loops} loops (feeds' cores) want one")
 

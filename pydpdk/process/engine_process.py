@@ -236,10 +236,14 @@ class EngineProcess:
         }
 
     def _port(self, way: Way, source: Any) -> dict[str, Any]:
-        """Figures of the driver, the socket and the kernel; null where none can be known."""
+        """Figures of the driver, the socket and the kernel; null where none can be known.
+
+        A file's are those of the loop.
+        """
         stats = None
-        with suppress(CoreError):
-            stats = source.stats()
+        if way.known["losses"] != "file":
+            with suppress(CoreError):
+                stats = source.stats()
         return {
             "source": way.name,
             "stats": vars(stats) if stats else None,
@@ -303,11 +307,7 @@ class EngineProcess:
 
     def _handed_over(self, loop: Loop) -> int:
         """Frames that the sources say they gave to the loop."""
-        given = 0
-        for source in loop.engine.sources:
-            stats, capture = source.stats(), source.capture_info()
-            given += (stats.received or 0) if stats else (capture.frames if capture else 0)
-        return given
+        return sum(source.stats().received or 0 for source in loop.engine.sources)
 
     def close(self) -> None:
         """Close loops and ports, unmap the rings."""

@@ -15,16 +15,9 @@ from pydpdk.engine.engine import ring_slots
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
 from pydpdk.process.config import Config, LoopPlan, SourcePlan
-from pydpdk.source.source import DESCRIPTORS, HEADROOM, POOL_BYTES
+from pydpdk.source.opening import queue_bytes
 
 RECORD = 64
-MBUF = 2048  # bytes of a frame; more only where the MTU of a socket needs it
-# Of DPDK 22.11 (rte_mempool.h): a cache for each of 128 cores, a header of one line an object.
-POOL_BYTES_FIXED = 128 * (64 + 1024 * 8)
-OBJECT_BYTES = 64 + 128  # and struct rte_mbuf
-POOL_CACHE = 256  # csrc/dpdk/open.c
-SOCKET_RINGS = ("tpacket", "af_packet")
-FRAME_MORE = 14 + 8  # Ethernet header, two tags
 
 
 def slots(config: Config, loop: LoopPlan) -> int:
@@ -47,25 +40,13 @@ def shared(config: Config) -> int:
 def ports(config: Config) -> Iterator[tuple[SourcePlan, int]]:
     """Sources behind a DPDK driver, and the queues asked of each."""
     for source in config.sources:
-        if source.device.row.dpdk and (queues := config.queues(source.name)):
+        if source.device.kind.dpdk and (queues := config.queues(source.name)):
             yield source, queues
 
 
 def pools(config: Config) -> int:
-    """All mbufs: what EAL's memory must hold."""
-    return sum(queues * _queue(source.mtu) for source, queues in ports(config))
-
-
-def _queue(mtu: int) -> int:
-    """The mbuf pools of one queue, as csrc/dpdk/open.c makes them."""
-    receive = max(POOL_BYTES // MBUF, DESCRIPTORS + 2 * lib.BURST_MAX + 2 * POOL_CACHE)
-    send = DESCRIPTORS // 2 + lib.BURST_MAX + 2 * POOL_CACHE
-    return _pool(receive, MBUF) + _pool(send, mtu + FRAME_MORE)
-
-
-def _pool(objects: int, room: int) -> int:
-    lines = -(-(room + HEADROOM) // 64) * 64
-    return POOL_BYTES_FIXED + objects * (OBJECT_BYTES + lines) + 8 * (1 << objects.bit_length())
+    """Of mbufs: what EAL's memory must hold."""
+    return sum(queues * queue_bytes(source.mtu) for source, queues in ports(config))
 
 
 def sockets(config: Config) -> int:
@@ -73,7 +54,7 @@ def sockets(config: Config) -> int:
     return sum(
         source.rx_ring_mb * config.queues(source.name) << 20
         for source in config.sources
-        if source.device.row.prefix in SOCKET_RINGS
+        if source.device.kind.ring
     )
 
 
@@ -82,18 +63,14 @@ def locked(config: Config) -> int:
 
     net_af_packet maps its rings locked, AF_XDP pins its buffers, vfio all of EAL's memory.
     """
-    prefixes = {source.device.row.prefix for source, _ in ports(config)}
-    rings = sum(
-        source.rx_ring_mb * queues << 20
-        for source, queues in ports(config)
-        if source.device.row.prefix == "af_packet"
-    )
-    buffers = sum(
-        queues * _queue(source.mtu)
-        for source, queues in ports(config)
-        if source.device.row.prefix == "af_xdp"
-    )
-    return rings + buffers + (config.eal.memory_mb << 20 if "pci" in prefixes else 0)
+    size = 0
+    for source, queues in ports(config):
+        if source.device.kind.locks == "ring":
+            size += source.rx_ring_mb * queues << 20
+        elif source.device.kind.locks == "pools":
+            size += queues * queue_bytes(source.mtu)
+    memory = any(source.device.kind.locks == "memory" for source, _ in ports(config))
+    return size + (config.eal.memory_mb << 20 if memory else 0)
 
 
 def books(config: Config) -> int:

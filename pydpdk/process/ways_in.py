@@ -50,7 +50,7 @@ class Way:
 
         An AF_XDP socket takes every frame of its queue from the kernel, these too.
         """
-        return bool(self.known["joins"] == "own" or self.known["driver"] == "net_af_xdp")
+        return bool(self.known["joins"] == "own" or self.sources[0].description.kind.xdp)
 
     def told(self) -> dict[str, Any]:
         """For people and for the run's record."""
@@ -96,17 +96,17 @@ class Ways(Closes):
 
     def _open(self, plan: Any, clock: Utc | None) -> Way:
         queues = self.config.queues(plan.name)
-        if plan.device.row.dpdk:
+        if plan.device.kind.dpdk:
             if eal.started() is None:
                 eal.start(self._eal())
-            mtu = plan.mtu if plan.device.row.joins != "kernel" else None
+            mtu = None if plan.device.kind.interface_mtu else plan.mtu
             sources = open_port(
                 plan.device.spec, queues, eal.started(),
                 mtu=mtu, rx_ring_mb=plan.rx_ring_mb, clock=clock,
             )  # fmt: skip
         else:
-            live = {"clock": clock, "mtu": plan.mtu, "rx_ring_mb": plan.rx_ring_mb}
-            sources = [open_source(plan.device.spec, **({} if plan.device.row.ends else live))]
+            spec, size = plan.device.spec, plan.rx_ring_mb
+            sources = [open_source(spec, mtu=plan.mtu, rx_ring_mb=size, clock=clock)]
         for source in sources:
             self._stack.callback(source.close)
         return Way(plan.name, sources, sources[0].known(), plan.address)
@@ -307,7 +307,7 @@ class Answerer:
         interface = way.sources[0].description.interface
         address = ipaddress.IPv4Address(way.address or interface_address(interface) or 0)
         mac = bytearray.fromhex(way.known["mac"].replace(":", ""))
-        if way.sources[0].description.row.prefix == "tap":
+        if way.sources[0].description.kind.makes:
             mac[5] ^= 1  # the port's own is that of the kernel on the other side
         config = ffi.new(
             "struct answer_config *",

@@ -84,7 +84,7 @@ _output = ""
 
 def version() -> str:
     """Version of the DPDK library loaded, "" when pydpdk was built without."""
-    return str(ffi.string(lib.port_dpdk_version()).decode())
+    return str(ffi.string(lib.eal_version()).decode()) if hasattr(lib, "eal_version") else ""
 
 
 def started() -> Options | None:
@@ -171,6 +171,19 @@ def start(options: Options | None = None) -> None:
     _started = options
 
 
+@contextlib.contextmanager
+def thread() -> Iterator[None]:
+    """The calling thread has a cache of its own on every mbuf pool: see eal_thread_begin()."""
+    with_dpdk = bool(version())
+    if with_dpdk:
+        lib.eal_thread_begin()
+    try:
+        yield
+    finally:
+        if with_dpdk:
+            lib.eal_thread_end()
+
+
 def ensure(needed: Options) -> None:
     """Start EAL, or accept the running one when it serves the devices needed."""
     if _started is None or not set(needed.pci) <= set(_started.pci):
@@ -187,7 +200,7 @@ def _refuse_other(running: Options, options: Options) -> None:
 
 def _init(argv: list[str]) -> int:
     keep = [ffi.new("char[]", argument.encode()) for argument in argv]
-    return int(lib.port_eal_init(len(keep), ffi.new("char *[]", keep)))
+    return int(lib.eal_init(len(keep), ffi.new("char *[]", keep)))
 
 
 def _reason(code: int) -> str:

@@ -1,6 +1,6 @@
-"""What is known of each kind of source: its row, and the string that names it.
+"""What is known of each kind of source: a row, and the string that names it.
 
-:data:`ROWS` is all there is to a driver. A new one is a row, not code; a raw EAL vdev string
+:data:`KINDS` is all there is to a driver. A new one is a row, not code; a raw EAL vdev string
 (``net_null0,size=64``) finds the row of its driver.
 """
 
@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydpdk._core import ffi, lib
 from pydpdk.errors import DataError, HostError, UsageError
-from pydpdk.source import eal
+from pydpdk.source import eal, opening
+from pydpdk.source.description import Description, Kind
 from pydpdk.source.requirements import (
-    Shape,
-    Wish,
     capability,
     device_arguments,
     interface,
     packet_ring,
     pci,
     plain_file,
-    plain_shape,
     tap,
     tpacket_shape,
     xdp_interface,
@@ -32,61 +27,6 @@ from pydpdk.source.requirements import (
 )
 
 LINK_ETHERNET = 1
-
-
-@dataclass(frozen=True)
-class Row:
-    """One kind of source and what can be known about it."""
-
-    prefix: str
-    driver: str  # DPDK's name of it; "" is not a vdev
-    argument: str  # what stands behind the prefix
-    key: str  # of the device argument that carries it; "" when it is the device arguments
-    check: Callable[[str], None]  # refuses an argument before DPDK runs
-    losses: str  # "counted", "by the socket" (see :meth:`Source.known`) or "unknown"
-    stamps: str  # where ts_recv comes from, and its precision
-    truncation: str  # what happens to frames that do not fit
-    bypass: bool  # frames never pass the kernel's network stack
-    copies: int  # of a frame before its view, the kernel's included
-    joins: str  # who holds multicast memberships: "kernel", "own" (IGMP of ours) or "none"
-    ends: bool = False
-    stamped: bool = False  # the driver stamps frames in UTC
-    capability: str = ""  # CAP_* needed
-    hint: str = ""  # what mends it when DPDK does not open the device
-    shape: Callable[[str, Wish], Shape] = plain_shape
-
-    @property
-    def dpdk(self) -> bool:
-        """Whether a DPDK driver is behind it."""
-        return self.prefix not in ("pcap", "tpacket")
-
-
-@dataclass(frozen=True)
-class Description:
-    """A parsed source string: `argument` is checked only when the source is opened."""
-
-    spec: str
-    row: Row
-    argument: str
-    vdev: str = ""  # the raw string, when it was one
-
-    @property
-    def ends(self) -> bool:
-        """Whether frames come to an end by themselves."""
-        endless = "rx_pcap=" not in self.vdev or "infinite_rx=1" in self.vdev
-        return self.row.ends and not (self.vdev and endless)
-
-    @property
-    def interface(self) -> str:
-        """The kernel interface that frames come from, "" when there is none."""
-        return self.argument if self.row.key == "iface" else ""
-
-    @property
-    def eal_options(self) -> eal.Options:
-        """What EAL must be started with for this source."""
-        if self.row.prefix == "pci":
-            return eal.Options(hugepages=True, pci=(self.argument,))
-        return eal.Options()
 
 
 def _replay_file(name: str) -> None:
@@ -99,7 +39,7 @@ def _replay_file(name: str) -> None:
             raise DataError(
                 f"compressed, which net_pcap cannot read: {command} {name}, or use pcap:{name}"
             )
-    if hasattr(lib, "capture_open") and (link := _link_type(name)) not in (LINK_ETHERNET, -1):
+    if (link := opening.link_type(name)) not in (LINK_ETHERNET, -1):
         raise DataError(f"link type {link} would be read as Ethernet: use pcap:{name}")
 
 
@@ -107,83 +47,77 @@ def _replay_file(name: str) -> None:
 _COMPRESSED = {b"\x1f\x8b": "gunzip -k", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 
-def _link_type(name: str) -> int:
-    """Of the first interface, by our own reader; a pcapng may name it only before a frame."""
-    out, reason = ffi.new("struct source **"), ffi.new("char[]", 256)
-    if lib.capture_open(os.fsencode(name), out, reason) < 0:
-        raise DataError(f"{name}: {ffi.string(reason).decode(errors='replace')}")
-    try:
-        out[0].burst(out[0], ffi.new("struct packet[]", 1), 1)
-        return int(lib.capture_info(out[0]).link)
-    finally:
-        lib.source_close(out[0])
-
-
-ROWS = (
-    Row(
-        "pcap", "", "FILE", "", plain_file,
+KINDS = (
+    Kind(
+        "pcap", "", "FILE", "", plain_file, opening.capture,
         losses="counted", stamps="the file's, ns",
         truncation="captured and wire length as in the file",
-        bypass=False, copies=0, joins="none", ends=True,
+        bypass=False, copies=0, joins="none", file=True, ends=True, waits=True, eal=None,
     ),
-    Row(
-        "net_pcap", "net_pcap", "FILE", "rx_pcap", _replay_file,
+    Kind(
+        "net_pcap", "net_pcap", "FILE", "rx_pcap", _replay_file, opening.port,
         losses="counted", stamps="the file's, cut to us",
         truncation="wire length unknown: a frame cut by the capture looks whole",
-        bypass=False, copies=1, joins="none", ends=True, stamped=True,
+        bypass=False, copies=1, joins="none", file=True, ends=True, stamped=True,
     ),
-    Row(
-        "tpacket", "", "INTERFACE", "iface", interface,
+    Kind(
+        "tpacket", "", "INTERFACE", "iface", interface, opening.packet_socket,
         losses="counted", stamps="the kernel's, ns; with a clock one per burst",
         truncation="captured and wire length as the kernel tells them",
-        bypass=False, copies=1, joins="kernel", capability="CAP_NET_RAW", shape=tpacket_shape,
+        bypass=False, copies=1, joins="kernel", waits=True, ring=True,
+        capabilities=("CAP_NET_RAW",), shape=tpacket_shape, eal=None,
     ),
-    Row(
-        "af_packet", "net_af_packet", "INTERFACE", "iface", interface,
+    Kind(
+        "af_packet", "net_af_packet", "INTERFACE", "iface", interface, opening.port,
         losses="by the socket", stamps="host clock, one per burst",
         truncation="frames above the MTU (offloads) are cut, shown one byte longer, and counted;"
         " IP fragments come reassembled, or uncounted not at all: tpacket: shows them",
-        bypass=False, copies=2, joins="kernel", capability="CAP_NET_RAW", shape=packet_ring,
+        bypass=False, copies=2, joins="kernel", interface_mtu=True, ring=True, locks="ring",
+        capabilities=("CAP_NET_RAW", "CAP_NET_ADMIN"),  # it sets the MAC that it has
+        shape=packet_ring,
         hint="a PACKET_FANOUT group that is taken (the driver numbers it by process id and"
         " interface) is another at the next start",
     ),
-    Row(
-        "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface,
+    Kind(
+        "af_xdp", "net_af_xdp", "INTERFACE", "iface", xdp_interface, opening.port,
         losses="by the socket", stamps="host clock, one per burst",
         truncation="frames above one XDP buffer are dropped: the MTU is limited",
-        bypass=True, copies=1, joins="kernel", capability="CAP_NET_ADMIN", shape=xdp_shape,
+        bypass=True, copies=1, joins="kernel", interface_mtu=True, xdp=True, locks="pools",
+        # libxdp asks for its program by id
+        capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN"), shape=xdp_shape,
         hint="needs root outside a user namespace; DPDK 22.11 keeps the socket of an interface"
         " that was opened before: use a new process",
     ),
-    Row(
-        "tap", "net_tap", "NAME", "iface", tap,
+    Kind(
+        "tap", "net_tap", "NAME", "iface", tap, opening.port,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
-        bypass=False, copies=2, joins="own", capability="CAP_NET_ADMIN",
+        bypass=False, copies=2, joins="own", makes=True, capabilities=("CAP_NET_ADMIN",),
     ),
-    Row(
-        "memif", "net_memif", "key=value,...", "", device_arguments,
+    Kind(
+        "memif", "net_memif", "key=value,...", "", device_arguments, opening.port,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=2, joins="own",
     ),
-    Row(
-        "null", "net_null", "key=value,...", "", device_arguments,
+    Kind(
+        "null", "net_null", "key=value,...", "", device_arguments, opening.port,
         losses="counted", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=0, joins="none",
     ),
-    Row(
-        "ring", "net_ring", "key=value,...", "", device_arguments,
+    Kind(
+        "ring", "net_ring", "key=value,...", "", device_arguments, opening.port,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
         bypass=True, copies=0, joins="own",
     ),
-    Row(
-        "pci", "", "ADDRESS", "", pci,
+    Kind(
+        "pci", "", "ADDRESS", "", pci, opening.port,
         losses="counted", stamps="the device's if it offers them, else host clock, one per burst",
         truncation="frames above the device's MTU are dropped and counted",
-        bypass=True, copies=0, joins="own",
+        bypass=True, copies=0, joins="own", locks="memory",
+        eal=lambda address: eal.Options(hugepages=True, pci=(address,)),
     ),
 )  # fmt: skip
-OTHER = Row(
-    "vdev", "", "DRIVER,key=value,...", "", device_arguments,
+OTHER = Kind(
+    "vdev", "", "DRIVER,key=value,...", "", device_arguments, opening.port,
     losses="unknown", stamps="host clock, one per burst", truncation="unknown",
     bypass=False, copies=1, joins="own",
 )  # fmt: skip
@@ -195,35 +129,35 @@ OTHER = Row(
 def parse(spec: str) -> Description:
     """The source that a string names. UsageError when it names none; nothing is opened."""
     prefix, colon, argument = spec.partition(":")
-    row = next((row for row in ROWS if colon and row.prefix == prefix), None)
-    if row is not None:
-        return Description(spec, row, argument)
+    kind = next((kind for kind in KINDS if colon and kind.prefix == prefix), None)
+    if kind is not None:
+        return Description(spec, kind, argument)
     if os.path.exists(spec):
-        return Description(spec, ROWS[0], spec)
+        return Description(spec, KINDS[0], spec)
     name, _, arguments = spec.partition(",")
     if re.fullmatch(r"net_[a-z0-9_]+", name):
         return _raw(spec, name.rstrip("0123456789"), arguments)
-    known = ", ".join(f"{row.prefix}:{row.argument}" for row in ROWS)
+    known = ", ".join(f"{kind.prefix}:{kind.argument}" for kind in KINDS)
     raise UsageError(f"{spec!r} is no source: neither a file nor one of {known}, net_DRIVER,...")
 
 
 def _raw(spec: str, driver: str, arguments: str) -> Description:
-    row = next((row for row in ROWS if row.driver == driver), OTHER)
+    kind = next((kind for kind in KINDS if kind.driver == driver), OTHER)
     given = dict(part.partition("=")[::2] for part in arguments.split(","))
-    return Description(spec, row, given.get(row.key, ""), vdev=spec)
+    return Description(spec, kind, given.get(kind.key, ""), vdev=spec)
 
 
 def check(description: Description) -> None:
     """Refuse, before DPDK runs, what cannot work on this host."""
-    row = description.row
+    kind = description.kind
     try:
         if description.vdev:
             device_arguments(description.vdev.partition(",")[2])
         if not description.vdev or description.argument:
-            row.check(description.argument)
-        if row.dpdk and not eal.version():
+            kind.check(description.argument)
+        if kind.dpdk and not eal.version():
             raise HostError(f"pydpdk was built without DPDK: {eal.INSTALL_DPDK}")
-        if row.capability:
-            capability(row.capability)
+        for name in kind.capabilities[:1]:
+            capability(name)
     except (UsageError, HostError, DataError) as error:
         raise type(error)(f"{description.spec}: {error}") from error

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydpdk.core.utc import Utc
 from pydpdk.errors import DataError, HostError, UsageError
 from pydpdk.source import eal
 
@@ -22,6 +23,8 @@ class Wish:
     queues: int = 1
     mtu: int | None = None  # None: the interface's or the device's own
     rx_ring_mb: int = RING_MB
+    clock: Utc | None = None  # that stamps bursts; None: the host's
+    promiscuous: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,29 @@ from typing import Any
 
 from pydpdk._core import ffi, lib
 from pydpdk.errors import check
-from pydpdk.source.kinds import Description
+from pydpdk.source.description import Description
+from pydpdk.source.opening import text
 
 CLOCKS = {
-    lib.PORT_CLOCK_HOST: "host",
-    lib.PORT_CLOCK_TSC: "tsc",
-    lib.PORT_CLOCK_HARDWARE: "hardware",
-    lib.PORT_CLOCK_CAPTURE: "capture",
-    lib.PORT_CLOCK_KERNEL: "kernel",
+    lib.SOURCE_CLOCK_HOST: "host",
+    lib.SOURCE_CLOCK_TSC: "tsc",
+    lib.SOURCE_CLOCK_HARDWARE: "hardware",
+    lib.SOURCE_CLOCK_CAPTURE: "capture",
+    lib.SOURCE_CLOCK_KERNEL: "kernel",
 }
 LOSSES = {
-    lib.PORT_LOSSES_UNKNOWN: "unknown",
-    lib.PORT_LOSSES_DEVICE: "device",
-    lib.PORT_LOSSES_SOCKET: "socket",
+    lib.SOURCE_LOSSES_UNKNOWN: "unknown",
+    lib.SOURCE_LOSSES_DEVICE: "device",
+    lib.SOURCE_LOSSES_SOCKET: "socket",
+    lib.SOURCE_LOSSES_FILE: "file",
 }
 
 
 @dataclass(frozen=True)
-class PortStats:
-    """A port's own figures; None where its driver cannot know.
+class SourceStats:
+    """A source's own figures; None where it cannot know.
 
-    ``missed``, ``no_mbuf``, ``errors`` and ``send_errors`` are of all its queues together.
+    ``missed``, ``no_mbuf``, ``errors`` and ``send_errors`` are of all queues of its port together.
     """
 
     received: int | None  # frames handed to the core
@@ -74,42 +76,35 @@ def known(description: Description, pointer: Any) -> dict[str, Any]:
     for" or "refused: ...". ``queues`` and ``offloads``: as granted; ``rss``: the device spreads
     what no rule steers. None: has no meaning for this kind.
     """
-    row = description.row
-    told: dict[str, Any] = {
-        "spec": description.spec, "driver": row.driver, "mac": None, "mtu": None,
-        "queues_wanted": 1, "queues": 1, "rss": None,
-        "rx_descriptors": None, "tx_descriptors": None,
-        "offloads_wanted": [], "offloads": [],
-        "promiscuous": None, "all_multicast": None, "multicast_list": None,
-        "clock": "capture", "losses": "file", "truncation": row.truncation,
-        "bypass": row.bypass, "zero_copy": None, "copies": row.copies, "joins": row.joins,
-    }  # fmt: skip
-    return told if row.prefix == "pcap" else told | _port(description, pointer)
+    kind, told = description.kind, ffi.new("struct source_told *")
+    check(lib.source_told(pointer, told), f"{description.spec}: what is known")
+    zero_copy = None if told.zero_copy < 0 else bool(told.zero_copy)
 
+    def device(answer: Any) -> Any:
+        return answer if told.device else None
 
-def _port(description: Description, pointer: Any) -> dict[str, Any]:
-    port = ffi.new("struct port_known *")
-    ask = lib.port_known if description.row.dpdk else lib.tpacket_known
-    check(ask(pointer, port), f"{description.spec}: what is known")
-    zero_copy = None if port.zero_copy < 0 else bool(port.zero_copy)
     return {
-        "driver": _text(port.driver),
-        "mac": bytes(port.mac).hex(":"),
-        "mtu": port.mtu,
-        "queues_wanted": port.queues_wanted,
-        "queues": port.queues,
-        "rss": bool(port.rss),
-        "rx_descriptors": port.rx_descriptors,
-        "tx_descriptors": port.tx_descriptors,
-        "offloads_wanted": _text(port.offloads_wanted).split(),
-        "offloads": _text(port.offloads).split(),
-        "promiscuous": _granted(port.promiscuous),
-        "all_multicast": _granted(port.all_multicast),
-        "multicast_list": _granted(port.multicast_list),
-        "clock": CLOCKS[port.clock],
-        "losses": LOSSES[port.losses],
+        "spec": description.spec,
+        "driver": text(told.driver),
+        "mac": device(bytes(told.mac).hex(":")),
+        "mtu": device(told.mtu),
+        "queues_wanted": told.queues_wanted,
+        "queues": told.queues,
+        "rss": device(bool(told.rss)),
+        "rx_descriptors": device(told.rx_descriptors),
+        "tx_descriptors": device(told.tx_descriptors),
+        "offloads_wanted": text(told.offloads_wanted).split(),
+        "offloads": text(told.offloads).split(),
+        "promiscuous": device(_granted(told.promiscuous)),
+        "all_multicast": device(_granted(told.all_multicast)),
+        "multicast_list": device(_granted(told.multicast_list)),
+        "clock": CLOCKS[told.clock],
+        "losses": LOSSES[told.losses],
+        "truncation": kind.truncation,
+        "bypass": kind.bypass,
         "zero_copy": zero_copy,
-        "copies": description.row.copies - bool(zero_copy),
+        "copies": kind.copies - bool(zero_copy),
+        "joins": kind.joins,
     }
 
 
@@ -117,10 +112,6 @@ def values(struct: Any) -> list[Any]:
     """A C struct's members in order, char arrays as str."""
     fields = (getattr(struct, name) for name, _ in ffi.typeof(struct).item.fields)
     return [ffi.string(f).decode() if isinstance(f, ffi.CData) else f for f in fields]
-
-
-def _text(chars: Any) -> str:
-    return str(ffi.string(chars).decode())
 
 
 def _granted(code: int) -> str:

@@ -24,8 +24,9 @@ from pydpdk.core.closes import Closes
 from pydpdk.engine.engine import END, _pin
 from pydpdk.engine.flight import SNAPLEN, Flight
 from pydpdk.errors import CoreError, PydpdkError, UsageError
+from pydpdk.source import opening
 from pydpdk.source.kinds import LINK_ETHERNET
-from pydpdk.source.source import PortStats, Source, open_source
+from pydpdk.source.source import Source, SourceStats
 
 BUFFER_BYTES = 64 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -105,7 +106,7 @@ class Recorder(Closes):
         shared.sources = len(self.sources)
         for i, source in enumerate(self.sources):
             shared.source[i] = source.pointer
-            shared.patient[i] = not source.description.row.dpdk
+            shared.patient[i] = source.description.kind.waits
             self._flight.source(source.spec, link_type(source))
         return shared
 
@@ -232,7 +233,7 @@ class Recorder(Closes):
     def _source_result(self, index: int) -> dict[str, Any]:
         source = self.sources[index]
         stats, error = source.stats(), int(self._shared.error[index])
-        missed = total(_losses(stats, source)) if stats else 0
+        missed = total(_losses(stats, source))
         return {
             "source": source.spec,
             "received": int(self._shared.received[index]),
@@ -241,7 +242,7 @@ class Recorder(Closes):
         }
 
 
-def _losses(stats: PortStats, source: Source) -> tuple[int | None, ...]:
+def _losses(stats: SourceStats, source: Source) -> tuple[int | None, ...]:
     """The counts of lost frames. Without an mbuf a device loses the frame, a socket keeps it."""
     if source.known()["losses"] == "socket":
         return (stats.missed,)
@@ -256,9 +257,5 @@ def total(figures: Any) -> int | None:
 
 def link_type(source: Source) -> int:
     """The link type of a capture's first frame; Ethernet for a port."""
-    if source.description.row.prefix != "pcap":
-        return LINK_ETHERNET
-    with open_source(source.spec) as capture:
-        capture.pointer.burst(capture.pointer, ffi.new("struct packet[]", 1), 1)
-        link = int(lib.capture_info(capture.pointer).link)
+    link = opening.link_type(source.description.argument) if source.capture_info() else -1
     return link if link >= 0 else LINK_ETHERNET

@@ -12,7 +12,7 @@ from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
 from pydpdk.engine.engine import END, _pin
 from pydpdk.errors import CoreError, DataError, PydpdkError, UsageError
-from pydpdk.source.source import Source, open_source, parse
+from pydpdk.source.source import Source, open_source
 
 RETRY_S = 0.1
 
@@ -59,7 +59,7 @@ class Sender(Closes):
         retry_s: float = RETRY_S,
         core: int | None = None,
     ) -> None:
-        if to.pointer.send == ffi.NULL:
+        if not to.pointer.send:
             raise UsageError(f"{to.spec}: it cannot send; name a port")
         self.capture, self.to, self.laps, self.laps_done = capture, to, laps, 0
         self.problem: PydpdkError | None = None
@@ -136,7 +136,7 @@ class Sender(Closes):
             "bytes": s.bytes,
             "refused": s.refused,
             "unfit": s.unfit,
-            "send_errors": port.send_errors if port else None,
+            "send_errors": port.send_errors,
             "unexplained": s.scheduled - s.frames - s.refused - s.unfit,
             "skipped": {"truncated": s.truncated, "not_ethernet": s.foreign},
             "regress": s.regress,
@@ -168,10 +168,3 @@ def sendable(capture: str, skip: bool = False) -> int:
     if scan.frames == 0:
         raise DataError(f"{capture}: no frame that can be sent{broken and f': {broken}'}")
     return int(scan.frames)
-
-
-def open_out(spec: str) -> Source:
-    """Open a port to send to. UsageError for a capture or a driver that cannot send."""
-    if parse(spec).row.prefix == "pcap":
-        raise UsageError(f"{spec}: a capture is no port to send to")
-    return open_source(spec)

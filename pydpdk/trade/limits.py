@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 UNLIMITED = 2**63 - 1
 CURRENCY = 10**9
@@ -43,12 +42,3 @@ class RiskConfig:
     account: AccountLimits = DEFAULT_ACCOUNT
     default: Limits = DEFAULT
     instruments: Mapping[str, Limits] = field(default_factory=dict)
-
-
-def load_config(path: str | Path) -> RiskConfig:
-    """Read a limits file (docs/risk.md). UsageError names file, line, key and what is allowed."""
-    from pydpdk.core.toml import File  # imports msgspec, which a run without such a file spares
-    from pydpdk.trade.limits_file import read_config
-
-    file = File.read(Path(path))
-    return read_config(file, file.tables)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -114,3 +115,9 @@ def _limits(file: File, given: Any, at: Key, rest: Limits) -> Limits:
     """The limits of a table; what it does not name is as in `rest`."""
     read = file.convert(_Instrument, given, at)
     return replace(rest, **{name: getattr(read, name) for name in given})
+
+
+def load_config(path: str | Path) -> RiskConfig:
+    """Read a limits file (docs/risk.md). UsageError names file, line, key and what is allowed."""
+    file = File.read(Path(path))
+    return read_config(file, file.tables)

@@ -227,6 +227,7 @@ static inline int frames_burst(struct source *source, struct packet *packets, in
 }
 
 static inline void frames_close(struct source *source) { take_back((struct frames *)source); }
+static const struct source_ops frames_ops = { .close = frames_close };
 
 /* All frames of the input, over two sources. */
 static inline void read_frames(const uint8_t *data, size_t size, struct frames sources[2])

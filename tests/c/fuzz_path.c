@@ -57,7 +57,7 @@ static struct engine *make_engine(uint8_t mode, uint32_t burst, struct ring *rin
     for (int i = 0; i < FEEDS; i++)
         require(engine_add_feed(engine, &configs[i], &feed) == i, "no feed");
     for (int i = 0; i < 2; i++) {
-        sources[i].source = (struct source){ .burst = frames_burst, .close = frames_close };
+        sources[i].source = (struct source){ .burst = frames_burst, .ops = &frames_ops };
         sources[i].at = sources[i].alive = 0;
         require(engine_add_source(engine, &sources[i].source) == i, "no source");
     }

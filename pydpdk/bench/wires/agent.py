@@ -27,6 +27,7 @@ from pydpdk.core.utc import Utc
 from pydpdk.engine.engine import Engine, Live
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import HostError, PydpdkError
+from pydpdk.source import eal
 from pydpdk.source.source import Source, open_source
 
 LINK_S = 10.0
@@ -113,11 +114,10 @@ class Agent:
         preempted: list[int] = []
 
         def run() -> None:
-            lib.port_thread_begin()
-            before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-            returned.append(lib.bench_receive(work))
-            preempted.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before)
-            lib.port_thread_end()
+            with eal.thread():
+                before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+                returned.append(lib.bench_receive(work))
+                preempted.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -130,7 +130,7 @@ class Agent:
 
     def _polled(self, what: str) -> dict[str, Any]:
         if what == "driver":
-            return {"poll": ffi.addressof(lib, "port_poll")}
+            return {"poll": ffi.addressof(lib, "source_poll")}
         if what == "source":
             return {}
         assert self._engine is not None
@@ -144,10 +144,9 @@ class Agent:
         ticks: list[int] = []
 
         def run() -> None:
-            lib.port_thread_begin()
-            poll = ffi.addressof(lib, "port_poll")
-            ticks.append(lib.bench_idle(self._sources[0].pointer, poll, polls, empty))
-            lib.port_thread_end()
+            with eal.thread():
+                poll = ffi.addressof(lib, "source_poll")
+                ticks.append(lib.bench_idle(self._sources[0].pointer, poll, polls, empty))
 
         self._ready()
         thread = threading.Thread(target=run)

@@ -79,14 +79,13 @@ class Wires:
 
     def vdev(self, i: int) -> str:
         """The receiver's for testpmd, with the same arguments as ours."""
-        kind = self.kind.replace("tpacket", "af_packet")
         description = parse(self.receiver(i).replace("tpacket:", "af_packet:"))
-        row, argument, more = description.row, description.argument, ""
+        kind, argument, more = description.kind, description.argument, ""
         if self.ends[1]:
             with self.ends[1].inside():
-                more = row.shape(argument, Wish(1, None, 64)).more
-            argument = f"{row.key}={argument}"
-        return f"net_{kind}0,{argument}{more}"
+                more = kind.shape(argument, Wish(1, None, 64)).more
+            argument = f"{kind.key}={argument}"
+        return f"{kind.driver}0,{argument}{more}"
 
     def popen(self, end: int, command: Sequence[object], **options: Any) -> Popen:
         """A process at the sending (0) or receiving (1) end of all wires."""
