@@ -210,7 +210,7 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
     return full(book);
 }
 
-/* What fetches nothing and has no hints. */
+/* A book_fetch without hints, for an operation that was not fetched. */
 static struct book_fetch plain(const struct books *books, uint64_t id)
 {
     return (struct book_fetch){ .id = id, .tag = order_map_tag(&books->map, id), .level = NO_LEVEL };
