@@ -13,7 +13,7 @@ from pydpdk.core.event import Event, Events
 from pydpdk.core.hist import Hist
 from pydpdk.engine.engine import Engine
 from pydpdk.errors import HostError, UsageError
-from pydpdk.gateway.gateway import Fills
+from pydpdk.trade.fills import Fills
 
 Array = np.ndarray[Any, Any]
 LEVEL = np.dtype(
