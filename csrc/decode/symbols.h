@@ -13,3 +13,4 @@ void symbols_destroy(struct symbols *symbols);
 uint32_t symbols_index(struct symbols *symbols, const char *symbol);
 /* The same without taking one: 0 when the symbol is new. */
 uint32_t symbols_find(struct symbols *symbols, const char *symbol);
+uint32_t symbols_used(const struct symbols *symbols);   /* the last index taken; 0: none */
