@@ -16,14 +16,16 @@ help:           ## this list
 demo: build     ## generate a session, replay it through DPDK, trade on it (under a minute)
 	$(BIN)/pydpdk demo
 
+# Tests that share what is dear to make (a virtual machine, a million messages) go to one worker.
+PARALLEL := -n 2 --dist loadgroup
 CHECK := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 check: build .setup-test  ## lint, types and the fast tests (three minutes on two cores)
 	$(CHECK)
-	$(BIN)/pytest -n 2 -m 'not slow and not live' $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) -m 'not slow and not live' $(PYTEST_ARGS)
 
 test: build .setup-test  ## the whole suite, the sanitizer build and the fuzzer included
 	$(CHECK)
-	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(MAKE) fuzz
 	$(MAKE) test-asan
 
@@ -93,7 +95,7 @@ NO_CORE := bench* cli_gen compile config docs* doctor feed frames framings gen h
 test-asan: build $(ASAN)/.ready $(ASAN)/tools  ## what touches C over an address- and undefined-sanitizer build
 	PATH=$(CURDIR)/$(ASAN)/tools:$$PATH ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	  $(ASAN)/bin/python -m pytest -n 2 -m 'not slow' -p no:cacheprovider \
+	  $(ASAN)/bin/python -m pytest $(PARALLEL) -m 'not slow' -p no:cacheprovider \
 	  $(NO_CORE:%=--ignore-glob='*/test_%.py') $(PYTEST_ARGS)
 
 # Half of it for frames alone, half for the whole path.

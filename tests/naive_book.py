@@ -85,7 +85,7 @@ class NaiveBooks:
         return sum(sizes), len(sizes)
 
     def hash(self) -> int:
-        value = 0xCBF29CE484222325
+        total = 0
         used = {o[0] for o in self.orders.values()} | {at[0] for at in self.totals}
         for i in sorted(used):
             name = self.symbols[i].ljust(8) if i in self.symbols else i.to_bytes(8, "little")
@@ -93,6 +93,8 @@ class NaiveBooks:
                 for price, size, orders in self.levels(i, side):
                     row = name + bytes([side]) + price.to_bytes(8, "little", signed=True)
                     row += size.to_bytes(8, "little") + orders.to_bytes(4, "little")
+                    value = 0xCBF29CE484222325
                     for byte in row:
                         value = (value ^ byte) * 0x100000001B3 % 2**64
-        return value
+                    total += value
+        return total % 2**64

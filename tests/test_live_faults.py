@@ -27,13 +27,19 @@ SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void act(int number)
 {
     const char *how = getenv("SHIM");
-    void *eal = dlopen("librte_eal.so.23", RTLD_NOLOAD | RTLD_NOW);
+    void *eal = NULL;
+    char name[32];
+    for (int abi = 23; eal == NULL && abi < 40; abi++) { /* 23 is DPDK 22.11's */
+        snprintf(name, sizeof name, "librte_eal.so.%d", abi);
+        eal = dlopen(name, RTLD_NOLOAD | RTLD_NOW);
+    }
     void (*panic)(const char *, const char *, ...) = eal ? dlsym(eal, "__rte_panic") : 0;
     void (*leave)(int, const char *, ...) = eal ? dlsym(eal, "rte_exit") : 0;
     (void)number;
@@ -117,7 +123,7 @@ def test_a_dead_engine_is_told_and_followed_by_another(
     assert run.process.returncode == 0, run.log
     assert [int(e["order_id"]) for e in (first, broken, second)] == [1, 1, 2]
     assert [int(e["aux"]) for e in (first, broken, second)] == [0, 1, 0]
-    assert 0 <= int(broken["ts_recv"]) - died < 500_000_000, "in band, and before it is mended"
+    assert died <= int(broken["ts_recv"]) <= int(second["ts_recv"]), "in band, before it is mended"
     assert broken["flags"] & lib.FLAG_SUSPECT
     (death,) = record["deaths"]
     assert DEATHS[how] in death["cause"]

@@ -23,13 +23,15 @@ from tests import live_oracle
 from tests.live_oracle import WITNESS, Told, count, frames_of, healing, lost_on_both, send
 from tests.live_run import LiveRun, config, leftovers, stage
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live_million")]
 
 DEVICES = ["af_packet", "tpacket", "af_xdp"]
-SIZES = [
-    pytest.param(100_000, id="100k"),
-    pytest.param(1_000_000, id="million", marks=pytest.mark.slow),
-]
+RUNS = pytest.mark.parametrize(
+    ("kind", "day"),
+    [*(pytest.param(kind, 100_000, id=f"100k-{kind}") for kind in DEVICES),
+     pytest.param("tpacket", 1_000_000, id="million-tpacket", marks=pytest.mark.slow)],
+    indirect=["day"],
+)  # fmt: skip
 PPS = 50_000
 FAULTS = [
     Faults(loss=0.02, duplicate=0.02, reorder=0.02),
@@ -38,7 +40,7 @@ FAULTS = [
 FEED = "window = {}\ngap_timeout_ms = 60000"
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(scope="module")
 def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Feed:
     """A session without a fault, on both lines."""
     path = tmp_path_factory.mktemp("million") / "day.pcap"
@@ -103,7 +105,7 @@ def paced(kind: str, day: Feed, wire: Any, tmp_path: Path, *, heals: bool) -> Ra
 
 
 @pytest.mark.parametrize("heals", [True, False], ids=["heals", "gaps"])
-@pytest.mark.parametrize("kind", DEVICES)
+@RUNS
 def test_lines_heal_each_other_and_what_they_cannot_heal_is_flagged(
     kind: str, heals: bool, day: Feed, clean_hash: str, tmp_path: Path, pydpdk_wire,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,7 +180,7 @@ def explained(ran: Ran, dump: Path, told: Told) -> None:
     assert ran.session["late"] == 0
 
 
-@pytest.mark.parametrize("kind", DEVICES)
+@RUNS
 def test_as_fast_as_it_goes_whatever_the_socket_lost_is_explained(
     kind: str, day: Feed, tmp_path: Path, pydpdk_wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,11 +21,12 @@ from pydpdk.stage.stage import Stage
 
 class Leak(Stage):
     def __init__(self):
-        self.kept, self.open = [], []
+        self.kept, self.bytes, self.open = [], 0, []
 
-    def on_batch(self, events, orders):
-        self.kept.append(bytearray(4096))
-        if len(self.kept) % 500 == 0:
+    def on_batch(self, events, orders):  # by the record: a busy host has fewer, larger batches
+        self.kept.append(events.tobytes())
+        self.bytes += events.nbytes
+        while len(self.open) < self.bytes >> 20:
             self.open.append(os.open("/dev/null", os.O_RDONLY))
 """
 

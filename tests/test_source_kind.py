@@ -13,8 +13,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.engine.engine import Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import CoreError, UsageError
-from pydpdk.gateway.gateway import join
-from pydpdk.lockstep.lockstep import Lockstep
+from pydpdk.lockstep.replay import Replay
 from pydpdk.source.description import Kind
 from pydpdk.source.kinds import KINDS
 from pydpdk.source.source import Source, open_source
@@ -27,6 +26,9 @@ FEED = Feed.parse(
     "itch50@" + ",".join(f"{line.group}:{line.port}" for line in (LINE_A, LINE_B)),
     orders_max=1 << 16, levels_max=1 << 18,
 )  # fmt: skip
+
+
+SPEC = "stream:market:443"
 
 
 class Stream:
@@ -100,10 +102,14 @@ def kind_of(stream: Stream) -> Kind:
     )  # fmt: skip
 
 
+def know(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydpdk.source.kinds.KINDS", (*KINDS, kind_of(stream)))
+
+
 def opened(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> Source:
     """Through the front door, as any source."""
-    monkeypatch.setattr("pydpdk.source.kinds.KINDS", (*KINDS, kind_of(stream)))
-    return open_source("stream:market:443")
+    know(stream, monkeypatch)
+    return open_source(SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +119,10 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def replayed(source: Source) -> tuple[bytes, list[dict[str, Any]]]:
-    batches: list[Any] = []
-    with (
-        Engine([source], [FEED]) as engine,
-        Lockstep(engine, on_events=lambda events: batches.append(events.copy())) as lockstep,
-    ):
-        lockstep.run()
-        return join(batches).tobytes(), list(engine.feeds[0].sessions())
+def replayed(spec: str) -> tuple[bytes, list[dict[str, Any]]]:
+    with Replay(spec, FEED, keep_events=True) as pipeline:
+        pipeline.run()
+        return pipeline.events().tobytes(), list(pipeline.engine.feeds[0].sessions())
 
 
 @pytest.mark.parametrize("kind", [Stream, Answering])
@@ -128,10 +130,11 @@ def test_its_frames_become_the_records_of_the_capture(
     day: Path, kind: type[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = frames_of(day)
-    expected = replayed(open_source(f"pcap:{day}"))
+    expected = replayed(f"pcap:{day}")
     assert expected[0]
     stream = kind(frames)
-    assert replayed(opened(stream, monkeypatch)) == expected
+    know(stream, monkeypatch)
+    assert replayed(SPEC) == expected
     assert stream.given == len(frames)
     assert stream.asked == (["close"] if kind is Answering else [])
 
@@ -149,7 +152,7 @@ def test_what_a_kind_lacks_is_unknown_or_refused(monkeypatch: pytest.MonkeyPatch
         assert lib.source_poll(source.pointer, 1) == -errno.EOPNOTSUPP
         known = source.known()
         assert (known["queues"], known["clock"], known["losses"]) == (1, "host", "unknown")
-        assert (known["spec"], known["driver"], known["joins"]) == ("stream:market:443", "", "none")
+        assert (known["spec"], known["driver"], known["joins"]) == (SPEC, "", "none")
         unknown = {"mac", "mtu", "rss", "promiscuous", "all_multicast", "rx_descriptors"}
         assert {known[key] for key in unknown} == {None}
 

@@ -22,6 +22,8 @@ from testbed.frames import datagram, itch_add, mold
 from testbed.vm import KINDS, Nic, Process, VirtualMachine, VirtualMachineError
 from tests.vm_child import PROBE
 
+pytestmark = pytest.mark.xdist_group("vm")
+
 ROOT = Path(__file__).parent.parent
 SILENCE = 3.0  # seconds after which a child in the guest has all that will come
 
@@ -189,7 +191,7 @@ def test_signals_and_time_outs(plain: VirtualMachine) -> None:
         assert process.wait(20) == code
     assert "KeyboardInterrupt" in process.err
     with pytest.raises(TimeoutError, match="so far"):
-        plain.run("sleep 4321 & echo so far; sleep 4321", timeout=2)
+        plain.run("sleep 4321 & echo so far; sleep 4321", timeout=10)
     wait_for(lambda: plain.run("ps -C sleep").code == 1)
 
 
@@ -287,7 +289,7 @@ def test_the_initramfs_is_what_cpio_reads() -> None:
         } <= loaded
         loaded.add(vm_kernel.module_name(path))
         assert any(name.endswith(f"-{vm_kernel.module_name(path)}.ko") for name in names)
-    assert {"vfio_pci", "overlay", "virtio_console"} <= loaded
+    assert {"vfio_pci", "overlay"} <= loaded
 
 
 def test_what_the_host_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

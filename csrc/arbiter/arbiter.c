@@ -154,8 +154,8 @@ void arbiter_begin(struct arbiter *arbiter, const char *session, uint64_t first,
 
 /* ---- delivering ---- */
 
-/* The first copies of sequences: did a line skip some? Then they are healed by these; or, when
- * it is this line's own, not lost after all. */
+/* `line` brought these sequences first: heals what other lines skipped of them, cancels what its own
+ * skip counted as lost. */
 static inline void first_copies(struct arbiter *arbiter, unsigned line, uint64_t first, uint64_t count)
 {
     for (unsigned i = 0; i < arbiter->config.lines; i++) {
@@ -384,8 +384,8 @@ static bool comparable(const struct arbiter *arbiter, const struct span *span)
     return arbiter->config.compare && arbiter->history != NULL && span->count > 1;
 }
 
-/* Nearly every span of the line that is ahead: it begins at what is expected and no gap is
- * open, and nothing in it can change that. */
+/* Fast path of the line that is ahead: the span begins at `expected` and no gap is open, and
+ * nothing in it can change that. */
 static struct block deliver_run(struct arbiter *arbiter, unsigned line, const struct span *span, struct block block,
                                 uint64_t ts_recv)
 {
@@ -402,7 +402,8 @@ static struct block deliver_run(struct arbiter *arbiter, unsigned line, const st
     return block;
 }
 
-/* Lines that cut their packets alike need not compare message by message. */
+/* Is this packet, byte for byte, one whose messages were all delivered? Lines that cut their packets
+ * alike need not compare message by message. */
 static bool is_copy(const struct arbiter *arbiter, const struct span *span)
 {
     const struct whole *whole = &arbiter->wholes[span->sequence & (WHOLES - 1)];
@@ -410,7 +411,7 @@ static bool is_copy(const struct arbiter *arbiter, const struct span *span)
         && whole->crc == span_crc(span);
 }
 
-/* And of the line that is behind: copies. */
+/* Fast path of the line that is behind: messages below `expected`, all of them copies. */
 static struct block copies_run(struct arbiter *arbiter, const struct span *span, struct block block, uint64_t ts_recv)
 {
     if (block.i == 0 && is_copy(arbiter, span)) {

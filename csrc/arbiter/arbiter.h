@@ -63,7 +63,7 @@ struct arbiter_sink {
     void (*gap)(void *context, uint64_t sequence, uint64_t count, uint64_t ts_recv);
 };
 
-/* Of `lines` the first `config.lines` and LINE_RECOVERY are in use. */
+/* In use are the first `config.lines` lines and LINE_RECOVERY. */
 int arbiter_create(const struct arbiter_config *config, struct counters *counters,
                    struct arbiter_sink sink, struct arbiter **arbiter);
 void arbiter_destroy(struct arbiter *arbiter);

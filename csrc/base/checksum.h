@@ -11,7 +11,7 @@
 /* Adds `len` >= 8 bytes to a running sum. Only the last piece of a sum may have odd length. */
 uint64_t checksum_add(uint64_t sum, const void *data, size_t len);
 
-/* The same for a multiple of 4 bytes, unrolled where `len` is a constant. */
+/* checksum_add() of a multiple of 4 bytes, unrolled where `len` is a constant. */
 static inline uint64_t checksum_add_header(uint64_t sum, const void *data, size_t len)
 {
     for (size_t i = 0; i < len; i += 4) {

@@ -27,7 +27,7 @@ enum {
 /* Of this host's TSC against CLOCK_REALTIME: allocates, measures 5 ms. 0, -ENOMEM, or clock_gettime's. */
 int utc_create(struct utc **utc);
 void utc_destroy(struct utc *utc);
-/* The same in memory of the caller's, utc_size() bytes at a multiple of 64. */
+/* Makes a map in memory of the caller's: utc_size() bytes at a multiple of 64. */
 uint64_t utc_size(void);
 int utc_calibrate(struct utc *utc);
 /* Of another counter (a NIC's clock): `hz` ticks a second, right within `ppm`. utc_sample() follows. */

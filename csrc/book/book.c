@@ -34,18 +34,24 @@ _Static_assert(sizeof(struct book_change) == 24, "as declared");
 
 enum { ORDERS_LIMIT = 1 << 30, LEVELS_LIMIT = 1 << 30, LINE = 64 };
 
+/* All of it lies in one mapping that begins with this and has no address in it, so that it may stand
+ * anywhere: another process's memory, a file. */
 struct books {
     struct order_map map;
-    struct order *pool;
+    uint64_t pool_at;           /* bytes from here */
     uint32_t orders_max;
     uint32_t free;              /* last freed order, linked through `next` */
     uint32_t fresh;             /* first order never used */
     uint32_t touched;           /* no instrument from here on was ever used */
     uint64_t orders, peak;
     struct level_arena arena;
-    struct book *all;
     uint64_t bytes;             /* of the mapping */
 };
+
+enum { ALL_AT = (sizeof(struct books) + LINE - 1) / LINE * LINE };
+
+static inline struct book *all_of(const struct books *books) { return (struct book *)((char *)books + ALL_AT); }
+static inline struct order *pool_of(const struct books *books) { return (struct order *)((char *)books + books->pool_at); }
 
 static uint32_t pool_next(const struct books *books)     /* NO_ORDER: full */
 {
@@ -80,7 +86,7 @@ int books_create(const struct books_config *config, struct books **books)
         || config->levels_max > LEVELS_LIMIT)
         return -EINVAL;
     uint64_t bytes = sizeof(struct books);
-    uint64_t all = lay(&bytes, BOOK_INSTRUMENTS_MAX * sizeof(struct book));
+    lay(&bytes, BOOK_INSTRUMENTS_MAX * sizeof(struct book));    /* at ALL_AT */
     uint64_t levels = lay(&bytes, (uint64_t)config->levels_max * sizeof(struct level));
     uint64_t prices = lay(&bytes, (uint64_t)config->levels_max * sizeof(int64_t));
     uint64_t pool = lay(&bytes, (uint64_t)config->orders_max * sizeof(struct order));
@@ -90,12 +96,11 @@ int books_create(const struct books_config *config, struct books **books)
         return -ENOMEM;
     madvise(base, bytes, MADV_HUGEPAGE);    /* refused where the kernel has none: only slower */
     struct books *made = (struct books *)base;
-    *made = (struct books){ .pool = (struct order *)(base + pool), .orders_max = config->orders_max,
-        .free = NO_ORDER, .all = (struct book *)(base + all), .bytes = bytes };
+    *made = (struct books){ .pool_at = pool, .orders_max = config->orders_max, .free = NO_ORDER, .bytes = bytes };
     arena_open(&made->arena, (struct level *)(base + levels), (int64_t *)(base + prices), config->levels_max);
     order_map_open(&made->map, (struct map_line *)(base + map), config->orders_max, config->seed);
     for (uint32_t i = 0; i < BOOK_INSTRUMENTS_MAX; i++)
-        made->all[i].bid = made->all[i].ask = UNDEF_PRICE;
+        all_of(made)[i].bid = all_of(made)[i].ask = UNDEF_PRICE;
     *books = made;
     return 0;
 }
@@ -117,29 +122,29 @@ struct book *book_of(struct books *books, uint32_t instrument)
         return NULL;
     if (instrument >= books->touched)
         books->touched = instrument + 1;
-    return &books->all[instrument];
+    return &all_of(books)[instrument];
 }
 
 static void enqueue(struct books *books, struct level *level, uint32_t index)
 {
-    books->pool[index].prev = level->tail;
+    pool_of(books)[index].prev = level->tail;
     if (level->tail != NO_ORDER)
-        books->pool[level->tail].next = index;
+        pool_of(books)[level->tail].next = index;
     else
         level->head = index;
     level->tail = index;
-    level->size += books->pool[index].size;
+    level->size += pool_of(books)[index].size;
     level->orders++;
 }
 
 static void dequeue(struct books *books, struct level *level, const struct order *order)
 {
     if (order->prev != NO_ORDER)
-        books->pool[order->prev].next = order->next;
+        pool_of(books)[order->prev].next = order->next;
     else
         level->head = order->next;
     if (order->next != NO_ORDER)
-        books->pool[order->next].prev = order->prev;
+        pool_of(books)[order->next].prev = order->prev;
     else
         level->tail = order->prev;
     level->size -= order->size;
@@ -149,7 +154,7 @@ static void dequeue(struct books *books, struct level *level, const struct order
 static void pool_take(struct books *books, uint32_t index)
 {
     if (index == books->free)
-        books->free = books->pool[index].next;
+        books->free = pool_of(books)[index].next;
     else
         books->fresh++;
     if (++books->orders > books->peak)
@@ -158,7 +163,7 @@ static void pool_take(struct books *books, uint32_t index)
 
 static void pool_give(struct books *books, uint32_t index)
 {
-    books->pool[index].next = books->free;
+    pool_of(books)[index].next = books->free;
     books->free = index;
     books->orders--;
 }
@@ -182,7 +187,7 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
     const int ask = side == SIDE_ASK;
     const uint32_t index = pool_next(books);
     struct book *book = book_of(books, instrument);
-    int rc = order_map_put(&books->map, books->pool, id, fetch->tag, index);
+    int rc = order_map_put(&books->map, pool_of(books), id, fetch->tag, index);
     if (rc != 0)
         return rc == -EEXIST ? COUNT_book_duplicate_order : full(book);
     change_begin(book);
@@ -191,7 +196,7 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
         level = level_get(&books->arena, &book->side[ask], ask, price);
     if (level != NULL) {
         pool_take(books, index);
-        books->pool[index] = (struct order){ .id = id, .price = price, .size = size, .next = NO_ORDER,
+        pool_of(books)[index] = (struct order){ .id = id, .price = price, .size = size, .next = NO_ORDER,
             .where = instrument << 1 | (uint32_t)ask };
         enqueue(books, level, index);
         book->orders++;
@@ -200,12 +205,12 @@ int book_add_fetched(struct books *books, const struct book_fetch *fetch, uint32
     change_end(book);
     if (level != NULL)
         return 0;
-    books->pool[index].id = id;     /* it must be readable there for the map to find it */
-    order_map_erase(&books->map, order_map_find(&books->map, books->pool, id, fetch->tag));
+    pool_of(books)[index].id = id;     /* it must be readable there for the map to find it */
+    order_map_erase(&books->map, order_map_find(&books->map, pool_of(books), id, fetch->tag));
     return full(book);
 }
 
-/* What fetches nothing and has no hints. */
+/* A book_fetch without hints, for an operation that was not fetched. */
 static struct book_fetch plain(const struct books *books, uint64_t id)
 {
     return (struct book_fetch){ .id = id, .tag = order_map_tag(&books->map, id), .level = NO_LEVEL };
@@ -222,8 +227,8 @@ int book_add(struct books *books, uint32_t instrument, int side, uint64_t id, in
 static void retire(struct books *books, struct map_entry *entry, struct level *level)
 {
     const uint32_t index = entry->ref - 1;
-    const struct order *order = &books->pool[index];
-    struct book *book = &books->all[order->where >> 1];
+    const struct order *order = &pool_of(books)[index];
+    struct book *book = &all_of(books)[order->where >> 1];
     change_begin(book);
     dequeue(books, level, order);
     if (level->orders == 0)
@@ -237,17 +242,17 @@ static void retire(struct books *books, struct map_entry *entry, struct level *l
 static struct map_entry *find(const struct books *books, const struct book_fetch *fetch)
 {
     struct map_entry *entry = fetch->entry;
-    if (entry != NULL && entry->ref != 0 && books->pool[entry->ref - 1].id == fetch->id)
+    if (entry != NULL && entry->ref != 0 && pool_of(books)[entry->ref - 1].id == fetch->id)
         return entry;
-    return order_map_find(&books->map, books->pool, fetch->id, fetch->tag);
+    return order_map_find(&books->map, pool_of(books), fetch->id, fetch->tag);
 }
 
 static int take_off(struct books *books, struct map_entry *entry, uint32_t guess, uint32_t size,
                     struct book_change *change)
 {
-    struct order *order = &books->pool[entry->ref - 1];
+    struct order *order = &pool_of(books)[entry->ref - 1];
     const int ask = order->where & 1;
-    struct book *book = &books->all[order->where >> 1];
+    struct book *book = &all_of(books)[order->where >> 1];
     struct level *level = level_near(&books->arena, &book->side[ask], order->price, guess);
     if (level == NULL)
         level = level_find(&books->arena, &book->side[ask], ask, order->price);
@@ -278,7 +283,7 @@ int book_delete_fetched(struct books *books, const struct book_fetch *fetch, str
     struct map_entry *entry = find(books, fetch);
     if (entry == NULL)
         return COUNT_book_unknown_order;
-    return take_off(books, entry, fetch->level, books->pool[entry->ref - 1].size, change);
+    return take_off(books, entry, fetch->level, pool_of(books)[entry->ref - 1].size, change);
 }
 
 int book_reduce(struct books *books, uint64_t id, uint32_t size, struct book_change *change)
@@ -319,9 +324,9 @@ int book_level(struct books *books, uint32_t instrument, int side, int64_t price
 static void drop_queue(struct books *books, uint32_t index)
 {
     while (index != NO_ORDER) {
-        uint32_t next = books->pool[index].next;
-        const uint64_t id = books->pool[index].id;
-        order_map_erase(&books->map, order_map_find(&books->map, books->pool, id, order_map_tag(&books->map, id)));
+        uint32_t next = pool_of(books)[index].next;
+        const uint64_t id = pool_of(books)[index].id;
+        order_map_erase(&books->map, order_map_find(&books->map, pool_of(books), id, order_map_tag(&books->map, id)));
         pool_give(books, index);
         index = next;
     }
@@ -338,7 +343,7 @@ static void empty(struct books *books, struct book *book)
     change_end(book);
     for (int i = 0; i < 2; i++) {
         for (uint32_t at = side[i].at; at < side[i].at + side[i].count; at++)
-            drop_queue(books, books->arena.level[at].head);
+            drop_queue(books, levels_of(&books->arena)[at].head);
         side_release(&books->arena, &side[i]);
     }
 }
@@ -346,7 +351,7 @@ static void empty(struct books *books, struct book *book)
 void book_clear(struct books *books, uint32_t instrument)
 {
     if (instrument < BOOK_INSTRUMENTS_MAX)
-        empty(books, &books->all[instrument]);
+        empty(books, &all_of(books)[instrument]);
 }
 
 static void forget(struct book *book)
@@ -364,8 +369,8 @@ void books_clear(struct books *books)
     const int many = books->orders > books->map.count;
     for (uint32_t i = 0; i < books->touched; i++) {
         if (!many)
-            empty(books, &books->all[i]);
-        forget(&books->all[i]);
+            empty(books, &all_of(books)[i]);
+        forget(&all_of(books)[i]);
     }
     if (many)
         order_map_clear(&books->map);
@@ -390,27 +395,27 @@ void books_clear(struct books *books)
 
 static const struct book_side *fetched_side(const struct books *books, const struct book_fetch *fetch)
 {
-    return &books->all[fetch->instrument].side[fetch->side == SIDE_ASK];
+    return &all_of(books)[fetch->instrument].side[fetch->side == SIDE_ASK];
 }
 
 static void find_entry(const struct books *books, struct book_fetch *fetch)
 {
     fetch->entry = order_map_guess(&books->map, fetch->tag);
     if (fetch->entry != NULL)
-        prefetch(&books->pool[fetch->entry->ref - 1]);
+        prefetch(&pool_of(books)[fetch->entry->ref - 1]);
 }
 
 /* The side and price of the order that is to change, which the message does not tell. */
 static void look_at_order(const struct books *books, struct book_fetch *fetch)
 {
-    const struct order *order = &books->pool[fetch->entry->ref - 1];
+    const struct order *order = &pool_of(books)[fetch->entry->ref - 1];
     fetch->instrument = order->where >> 1;
     fetch->side = order->where & 1 ? SIDE_ASK : SIDE_BID;
     fetch->price = order->price;
     if (order->prev != NO_ORDER)
-        prefetch(&books->pool[order->prev]);
+        prefetch(&pool_of(books)[order->prev]);
     if (order->next != NO_ORDER)
-        prefetch(&books->pool[order->next]);
+        prefetch(&pool_of(books)[order->next]);
 }
 
 static void find_side(const struct books *books, struct book_fetch *fetch)
@@ -423,7 +428,7 @@ static void find_side(const struct books *books, struct book_fetch *fetch)
     if (fetch->entry != NULL)
         look_at_order(books, fetch);
     const struct book_side *side = fetched_side(books, fetch);
-    const char *best = (const char *)&books->arena.price[side->at + side->count - 1];
+    const char *best = (const char *)&prices_of(&books->arena)[side->at + side->count - 1];
     prefetch(best);
     prefetch(best - 64);
 }
@@ -434,22 +439,22 @@ static void find_level(const struct books *books, struct book_fetch *fetch)
     const struct level *level = level_find(&books->arena, side, fetch->side == SIDE_ASK, fetch->price);
     fetch->level = NO_LEVEL;
     if (level != NULL) {
-        fetch->level = (uint32_t)(level - books->arena.level);
+        fetch->level = (uint32_t)(level - levels_of(&books->arena));
         prefetch(level);
     }
 }
 
 static void find_tail(const struct books *books, const struct book_fetch *fetch)
 {
-    const uint32_t tail = fetch->level != NO_LEVEL ? books->arena.level[fetch->level].tail : NO_ORDER;
+    const uint32_t tail = fetch->level != NO_LEVEL ? levels_of(&books->arena)[fetch->level].tail : NO_ORDER;
     if (tail != NO_ORDER)
-        prefetch(&books->pool[tail]);
+        prefetch(&pool_of(books)[tail]);
 }
 
 void book_fetch(const struct books *books, struct book_fetch *fetches, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        const char *book = (const char *)&books->all[fetches[i].instrument];
+        const char *book = (const char *)&all_of(books)[fetches[i].instrument];
         prefetch(book);         /* its sides, */
         prefetch(book + 64);    /* and its announced top */
         fetches[i].tag = order_map_tag(&books->map, fetches[i].id);
@@ -484,30 +489,30 @@ enum { READ_TRIES = 4096 };     /* about 100 us of waiting for a writer that cha
 uint64_t books_memory(const struct books *books) { return books->bytes; }
 uint64_t books_orders(const struct books *books) { return books->orders; }
 uint64_t books_orders_peak(const struct books *books) { return books->peak; }
-const struct book *books_all(const struct books *books) { return books->all; }
-const struct level *books_levels(const struct books *books) { return books->arena.level; }
-const struct order *books_pool(const struct books *books) { return books->pool; }
+const struct book *books_all(const struct books *books) { return all_of(books); }
+const struct level *books_levels(const struct books *books) { return levels_of(&books->arena); }
+const struct order *books_pool(const struct books *books) { return pool_of(books); }
 uint64_t books_levels_room(const struct books *books) { return books->arena.room; }
 
 const struct order *book_find(const struct books *books, uint64_t id)
 {
-    const struct map_entry *entry = order_map_find(&books->map, books->pool, id, order_map_tag(&books->map, id));
-    return entry != NULL ? &books->pool[entry->ref - 1] : NULL;
+    const struct map_entry *entry = order_map_find(&books->map, pool_of(books), id, order_map_tag(&books->map, id));
+    return entry != NULL ? &pool_of(books)[entry->ref - 1] : NULL;
 }
 
 struct tally { uint64_t shares; uint32_t orders; };
 
 static uint32_t count_order(const struct books *books, uint32_t at, struct tally *tally, int back)
 {
-    tally->shares += books->pool[at].size;
+    tally->shares += pool_of(books)[at].size;
     tally->orders++;
-    return back ? books->pool[at].prev : books->pool[at].next;
+    return back ? pool_of(books)[at].prev : pool_of(books)[at].next;
 }
 
 static const struct level *level_of(const struct books *books, const struct order *order)
 {
     const int ask = order->where & 1;
-    struct book_side side = books->all[order->where >> 1].side[ask];
+    struct book_side side = all_of(books)[order->where >> 1].side[ask];
     if ((uint64_t)side.at + side.count > books->arena.room)     /* torn */
         return NULL;
     return level_find(&books->arena, &side, ask, order->price);
@@ -540,7 +545,7 @@ uint64_t book_read_begin(const struct books *books, uint32_t instrument)
 {
     if (instrument >= BOOK_INSTRUMENTS_MAX)
         return 1;       /* odd: never holds */
-    return __atomic_load_n(&books->all[instrument].version, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&all_of(books)[instrument].version, __ATOMIC_ACQUIRE);
 }
 
 /* The acquire fence pairs with the release fence in change_begin: had anything of a later change
@@ -548,7 +553,7 @@ uint64_t book_read_begin(const struct books *books, uint32_t instrument)
 int book_read_end(const struct books *books, uint32_t instrument, uint64_t begun)
 {
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return (begun & 1) == 0 && __atomic_load_n(&books->all[instrument].version, __ATOMIC_RELAXED) == begun;
+    return (begun & 1) == 0 && __atomic_load_n(&all_of(books)[instrument].version, __ATOMIC_RELAXED) == begun;
 }
 
 static uint32_t copy_best(const struct level_arena *arena, const struct book_side *side, uint32_t depth, struct level *out)
@@ -560,7 +565,7 @@ static uint32_t copy_best(const struct level_arena *arena, const struct book_sid
     if (depth > count)
         depth = count;
     for (uint32_t i = 0; i < depth; i++)
-        out[i] = arena->level[at + count - 1 - i];
+        out[i] = levels_of(arena)[at + count - 1 - i];
     return depth;
 }
 
@@ -568,7 +573,7 @@ int book_depth(const struct books *books, uint32_t instrument, int side, int dep
 {
     if (instrument >= BOOK_INSTRUMENTS_MAX || depth < 0)
         return -EINVAL;
-    const struct book_side *from = &books->all[instrument].side[side == SIDE_ASK];
+    const struct book_side *from = &all_of(books)[instrument].side[side == SIDE_ASK];
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t begun = book_read_begin(books, instrument);
         uint32_t copied = copy_best(&books->arena, from, (uint32_t)depth, out);
@@ -586,34 +591,33 @@ static uint64_t fnv1a(uint64_t hash, uint64_t value, int bytes)     /* little en
     return hash;
 }
 
-static uint64_t hash_side(uint64_t hash, const struct level_arena *arena, const struct book_side *side,
-                          uint64_t name, int side_code)
+static uint64_t hash_side(const struct level_arena *arena, const struct book_side *side, uint64_t name, int side_code)
 {
-    for (uint32_t i = side->count; i-- > 0;) {
-        const struct level *level = &arena->level[side->at + i];
-        hash = fnv1a(hash, name, 8);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < side->count; i++) {
+        const struct level *level = &levels_of(arena)[side->at + i];
+        uint64_t hash = fnv1a(0xcbf29ce484222325, name, 8);
         hash = fnv1a(hash, (uint64_t)side_code, 1);
         hash = fnv1a(hash, (uint64_t)level->price, 8);
         hash = fnv1a(hash, level->size, 8);
-        hash = fnv1a(hash, level->orders, 4);
+        sum += fnv1a(hash, level->orders, 4);
     }
-    return hash;
+    return sum;
 }
 
-/* Instruments ascending; of each the bids, then the asks, best first. A level is 29 bytes: the
- * 8 of the symbol (or, before it is known, the instrument number in 8), 1 SIDE_*, 8 price,
- * 8 size, 4 orders; numbers little endian. The basis is 0xcbf29ce484222325, so empty books
- * hash to that. */
+/* A level is 29 bytes: the 8 of the symbol (or, before it is known, the instrument number in 8), 1
+ * SIDE_*, 8 price, 8 size, 4 orders; numbers little endian. The sum over levels does not depend on
+ * their order, so whoever changes one can keep it: less the hash it had, plus the one it has. */
 uint64_t books_hash(const struct books *books)
 {
-    uint64_t hash = 0xcbf29ce484222325;
+    uint64_t sum = 0;
     for (uint32_t i = 0; i < books->touched; i++) {
-        const struct book *book = &books->all[i];
+        const struct book *book = &all_of(books)[i];
         uint64_t name = i;
         if (book->symbol[0] != 0)
             __builtin_memcpy(&name, book->symbol, 8);
-        hash = hash_side(hash, &books->arena, &book->side[0], name, SIDE_BID);
-        hash = hash_side(hash, &books->arena, &book->side[1], name, SIDE_ASK);
+        sum += hash_side(&books->arena, &book->side[0], name, SIDE_BID);
+        sum += hash_side(&books->arena, &book->side[1], name, SIDE_ASK);
     }
-    return hash;
+    return sum;
 }

@@ -54,8 +54,8 @@ const struct book *books_all(const struct books *books);        /* BOOK_INSTRUME
 const struct level *books_levels(const struct books *books);
 const struct order *books_pool(const struct books *books);
 uint64_t books_levels_room(const struct books *books);          /* length of books_levels() */
-/* FNV-1a over (symbol or instrument, side, price, size, orders) of every level in instrument
- * order: the same books give the same hash on every host and build. */
+/* The sum, modulo 2^64, of FNV-1a over (symbol or instrument, side, price, size, orders) of each
+ * level: the same books give the same hash on every host and build; 0 when there is no level. */
 uint64_t books_hash(const struct books *books);
 
 /* Operations. 0, or the counter (enum counter) that says why the book did not change. On

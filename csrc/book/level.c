@@ -18,8 +18,8 @@ _Static_assert(sizeof(struct level) == 32, "two levels per cache line");
 
 void arena_open(struct level_arena *arena, struct level *levels, int64_t *prices, uint32_t room)
 {
-    arena->level = levels;
-    arena->price = prices;
+    arena->level_at = (uint64_t)((char *)levels - (char *)arena);
+    arena->price_at = (uint64_t)((char *)prices - (char *)arena);
     arena->room = room;
     arena_reset(arena);
 }
@@ -33,14 +33,14 @@ void arena_reset(struct level_arena *arena)
 
 static void give(struct level_arena *arena, uint32_t at, int class)
 {
-    arena->level[at].head = arena->free[class];
+    levels_of(arena)[at].head = arena->free[class];
     arena->free[class] = at;
 }
 
 static uint32_t pop(struct level_arena *arena, int class)
 {
     uint32_t at = arena->free[class];
-    arena->free[class] = arena->level[at].head;
+    arena->free[class] = levels_of(arena)[at].head;
     return at;
 }
 
@@ -83,8 +83,8 @@ static int grow(struct level_arena *arena, struct book_side *side)
     if (at == NO_LEVEL)
         return 0;
     struct book_side grown = { .at = at, .count = side->count, .room = 1U << class };
-    memcpy(arena->level + at, arena->level + side->at, side->count * sizeof(struct level));
-    memcpy(arena->price + at, arena->price + side->at, side->count * sizeof(int64_t));
+    memcpy(levels_of(arena) + at, levels_of(arena) + side->at, side->count * sizeof(struct level));
+    memcpy(prices_of(arena) + at, prices_of(arena) + side->at, side->count * sizeof(int64_t));
     side_release(arena, side);
     *side = grown;
     return 1;
@@ -112,21 +112,21 @@ static uint32_t rank(const int64_t *prices, uint32_t count, int ask, int64_t pri
 
 struct level *level_find(const struct level_arena *arena, const struct book_side *side, int ask, int64_t price)
 {
-    const int64_t *prices = arena->price + side->at;
+    const int64_t *prices = prices_of(arena) + side->at;
     uint32_t at = rank(prices, side->count, ask, price);
-    return at < side->count && prices[at] == price ? arena->level + side->at + at : NULL;
+    return at < side->count && prices[at] == price ? levels_of(arena) + side->at + at : NULL;
 }
 
 struct level *level_get(struct level_arena *arena, struct book_side *side, int ask, int64_t price)
 {
-    const int64_t *prices = arena->price + side->at;
+    const int64_t *prices = prices_of(arena) + side->at;
     uint32_t at = rank(prices, side->count, ask, price);
     if (at < side->count && prices[at] == price)
-        return arena->level + side->at + at;
+        return levels_of(arena) + side->at + at;
     if (side->count == side->room && !grow(arena, side))
         return NULL;
-    struct level *level = arena->level + side->at + at;
-    int64_t *first = arena->price + side->at + at;
+    struct level *level = levels_of(arena) + side->at + at;
+    int64_t *first = prices_of(arena) + side->at + at;
     memmove(level + 1, level, (side->count - at) * sizeof(*level));
     memmove(first + 1, first, (side->count - at) * sizeof(*first));
     *first = price;
@@ -137,8 +137,8 @@ struct level *level_get(struct level_arena *arena, struct book_side *side, int a
 
 void level_erase(struct level_arena *arena, struct book_side *side, struct level *level)
 {
-    const size_t above = (size_t)(arena->level + side->at + side->count - level - 1);
-    int64_t *price = arena->price + (level - arena->level);
+    const size_t above = (size_t)(levels_of(arena) + side->at + side->count - level - 1);
+    int64_t *price = prices_of(arena) + (level - levels_of(arena));
     memmove(level, level + 1, above * sizeof(*level));
     memmove(price, price + 1, above * sizeof(*price));
     side->count--;

@@ -85,7 +85,7 @@ static uint64_t splitmix(uint64_t *state)   /* Steele, Lea, Flood 2014: seeds in
 
 void order_map_open(struct order_map *map, struct map_line *lines, uint32_t orders_max, uint64_t seed)
 {
-    map->line = lines;
+    map->line_at = (uint64_t)((char *)lines - (char *)map);
     map->count = order_map_lines(orders_max) - MAP_SPILL_LINES;
     for (int i = 0; i < 4; i++)
         map->key[i] = splitmix(&seed) | (i & 1);    /* a factor of 0 would hash nothing */
@@ -93,7 +93,7 @@ void order_map_open(struct order_map *map, struct map_line *lines, uint32_t orde
 
 void order_map_clear(struct order_map *map)
 {
-    memset(map->line, 0, (map->count + MAP_SPILL_LINES) * sizeof(*map->line));
+    memset(lines_of(map), 0, (map->count + MAP_SPILL_LINES) * sizeof(*lines_of(map)));
 }
 
 static struct map_entry *match(struct map_line *line, uint32_t bits, const struct order *pool, uint64_t id)
@@ -108,7 +108,7 @@ static struct map_entry *match(struct map_line *line, uint32_t bits, const struc
 
 struct map_entry *order_map_find(const struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag)
 {
-    struct map_line *line = map->line + home_of(map, tag), *end = line + MAP_SPILL_LINES;
+    struct map_line *line = lines_of(map) + home_of(map, tag), *end = line + MAP_SPILL_LINES;
     for (; line < end; line++) {
         uint32_t bits = scan(line, tag);
         struct map_entry *entry = match(line, bits, pool, id);
@@ -120,7 +120,7 @@ struct map_entry *order_map_find(const struct order_map *map, const struct order
 
 int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, uint32_t tag, uint32_t index)
 {
-    struct map_line *line = map->line + home_of(map, tag), *end = line + MAP_SPILL_LINES;
+    struct map_line *line = lines_of(map) + home_of(map, tag), *end = line + MAP_SPILL_LINES;
     for (; line < end; line++) {
         uint32_t bits = scan(line, tag), empty = bits >> 8;
         if (match(line, bits, pool, id) != NULL)
@@ -140,15 +140,15 @@ int order_map_put(struct order_map *map, const struct order *pool, uint64_t id, 
 static struct map_entry *movable(const struct order_map *map, struct map_line *line, const struct map_line *hole)
 {
     for (int i = 0; i < MAP_SLOTS; i++)
-        if (line->slot[i].ref != 0 && map->line + home_of(map, line->slot[i].tag) <= hole)
+        if (line->slot[i].ref != 0 && lines_of(map) + home_of(map, line->slot[i].tag) <= hole)
             return &line->slot[i];
     return NULL;
 }
 
 void order_map_erase(struct order_map *map, struct map_entry *entry)
 {
-    struct map_line *hole = map->line + (entry - map->line->slot) / MAP_SLOTS;
-    struct map_line *end = map->line + map->count + MAP_SPILL_LINES;
+    struct map_line *hole = lines_of(map) + (entry - lines_of(map)->slot) / MAP_SLOTS;
+    struct map_line *end = lines_of(map) + map->count + MAP_SPILL_LINES;
     int ends = has_room(hole);
     *entry = (struct map_entry){ 0, 0 };
     for (struct map_line *line = hole + 1; !ends && line < end; line++) {
@@ -165,12 +165,12 @@ void order_map_erase(struct order_map *map, struct map_entry *entry)
 
 void order_map_prefetch(const struct order_map *map, uint32_t tag)
 {
-    prefetch(map->line + home_of(map, tag));
+    prefetch(lines_of(map) + home_of(map, tag));
 }
 
 struct map_entry *order_map_guess(const struct order_map *map, uint32_t tag)
 {
-    struct map_line *line = map->line + home_of(map, tag);
+    struct map_line *line = lines_of(map) + home_of(map, tag);
     uint32_t bits = scan(line, tag) & 0xff;
     return bits != 0 ? &line->slot[__builtin_ctz(bits)] : NULL;
 }

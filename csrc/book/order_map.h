@@ -13,10 +13,15 @@ struct map_entry {
 struct map_line { struct map_entry slot[MAP_SLOTS]; };
 
 struct order_map {
-    struct map_line *line;  /* count + MAP_SPILL_LINES of them, zero at first */
+    uint64_t line_at;       /* bytes from here to count + MAP_SPILL_LINES lines, zero at first */
     uint64_t count;
     uint64_t key[4];
 };
+
+static inline struct map_line *lines_of(const struct order_map *map)
+{
+    return (struct map_line *)((char *)map + map->line_at);
+}
 
 uint64_t order_map_lines(uint32_t orders_max);  /* lines to provide, spill included */
 void order_map_open(struct order_map *map, struct map_line *lines, uint32_t orders_max, uint64_t seed);

@@ -12,7 +12,7 @@ static inline int book_suspect(const struct book *book, uint32_t gaps)
 
 static inline int book_halted(const struct book *book) { return (book->state & (BOOK_HALTED | BOOK_STOPPED)) != 0; }
 
-/* Of an event about it. */
+/* FLAG_* that an event about this book carries. */
 static inline uint16_t book_flags(const struct book *book, uint32_t gaps)
 {
     uint16_t flags = 0;

@@ -2,7 +2,7 @@
 #include "counter_id.h"
 #include "decode/decode.h"
 
-/* What the decoders share. For C only. */
+/* Helpers of all decoders. For C only. */
 
 /* X-macro arguments for a protocol's message list. */
 #define MESSAGE_LENGTH(type, name, length) [type] = length,

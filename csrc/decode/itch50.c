@@ -372,7 +372,7 @@ static int is_change(uint8_t type)
     return type == 'E' || type == 'C' || type == 'X' || type == 'D' || type == 'U';
 }
 
-/* Of a wrong length: what it did to an order or to a directory is not known. */
+/* A message of wrong length: what it did to an order or to a directory is not known. */
 static void unreadable(struct decoder *decoder, const struct message *message)
 {
     enum { TYPE_AND_LOCATE = 3 };
@@ -383,7 +383,7 @@ static void unreadable(struct decoder *decoder, const struct message *message)
           : book_of(decoder->books, rd_be16(AS(header, message)->locate)));
 }
 
-/* What each type does to the books: an add, a change of an order, or both. */
+/* Which fetches a message type needs: an add, a change of an order, or both. */
 static const uint8_t fetches_of[256] = { ['A'] = 1, ['F'] = 1, ['E'] = 1, ['C'] = 1, ['X'] = 1, ['D'] = 1, ['U'] = 2 };
 
 /* Declares what a message will do; the order's reference is the first field of all of these. */

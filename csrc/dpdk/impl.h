@@ -4,7 +4,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-/* What the files of a port share. For C only. */
+/* Types and calls that the files of a port share. For C only. */
 
 struct port;
 

@@ -13,7 +13,7 @@
  *   (`cut_at`), more than the interface's MTU allows: it is shown one byte longer on the wire.
  * - A file driver takes the record from the file before it asks for an mbuf, and loses the
  *   record when there is none. So the pool holds a whole burst of the largest frames, or the
- *   burst is made smaller (port_open.c), and a replay that lost a record all the same
+ *   burst is made smaller (open.c), and a replay that lost a record all the same
  *   ends in an error instead of a clean end.
  *
  * Frames to send are copied into mbufs of a pool of their own, which receiving cannot empty. */

@@ -408,7 +408,8 @@ static uint64_t batch_of(const struct engine *engine, const struct lane *lane)
     return engine->config.batch_ns == 0 ? 0 : lane->packets[lane->at].ts_recv / engine->config.batch_ns;
 }
 
-/* What feeds were given to write: it grows with the packet, not when a burst is decoded. */
+/* Records that the packets so far may make the feeds write; it grows with the packet, not when a
+ * burst is decoded. */
 static uint64_t load(const struct engine *engine)
 {
     uint64_t records = 0;

@@ -42,7 +42,7 @@ struct answer {
     struct reply queue[ANSWER_QUEUE];
 };
 
-/* What is left of a frame behind its link header. */
+/* The part of a frame behind its link header. */
 struct packet_in {
     const struct ethernet *link;
     const uint8_t *at;

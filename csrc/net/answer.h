@@ -11,7 +11,7 @@ enum {
     ANSWER_PER_MS = 4,          /* frames per ms, over any time longer than a burst */
 };
 
-/* What a frame was. */
+/* What answer_frame() found a frame to be. */
 enum answer_kind {
     ANSWER_NONE,                /* nothing that is answered here, or not for us */
     ANSWER_ARP,                 /* a request for our address: reply queued */

@@ -29,7 +29,7 @@ CURSOR_INLINE const void *take(struct cursor *c, uint32_t len)
     return header;
 }
 
-/* To the length that the IP header states, which lacks() found to be on the wire. */
+/* Cuts the data to the length that the IP header states; lacks() found it to be on the wire. */
 CURSOR_INLINE void narrow(struct cursor *c, uint32_t len)
 {
     c->wire = len;

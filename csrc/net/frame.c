@@ -20,7 +20,7 @@ enum { PORT_VXLAN = 4789 };
 
 _Static_assert(sizeof(struct ipv4) == 20 && sizeof(struct udp) == 8, "RFC 791, RFC 768");
 
-/* What nearly every frame is: IPv4 directly in Ethernet. */
+/* Fast path: IPv4 directly in Ethernet, which nearly every frame is. */
 INLINE int is_plain(const struct packet *packet)
 {
     const struct ethernet *header = (const void *)packet->data;

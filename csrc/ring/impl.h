@@ -1,7 +1,7 @@
 #pragma once
 #include "ring/ring.h"
 
-/* What ring.c (the protocol) and ring_map.c (the file) share; nobody else looks in here. */
+/* The handle of a ring, shared by ring.c (the protocol) and map.c (the file) alone. */
 
 struct ring {
     uint64_t next;          /* writer: position of the next record; reader: first not released */

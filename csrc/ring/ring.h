@@ -74,7 +74,8 @@ int ring_give(struct ring *ring);
 int ring_take(struct ring *ring);
 /* Opens a ring that was made elsewhere as its writer; leaving it gives it back, open and named. */
 int ring_adopt(const char *name, int fd, struct ring **ring);
-/* By the writer, before its first record or with the same domain as before: else -EBUSY. */
+/* Sets the clock domain of ts_recv. For the writer, before its first record or with the same domain
+ * as before: else -EBUSY. */
 int ring_set_clock(struct ring *ring, const char *clock);
 int ring_written_by(const struct ring *ring);   /* 1: a living process holds the writer's line */
 /* Frees the cursors of readers that died; returns how many. Any handle, any thread. A dead
@@ -85,7 +86,8 @@ uint64_t ring_next(const struct ring *ring);    /* the position this handle writ
 const struct ring_header *ring_header(const struct ring *ring);
 const struct ring_writer *ring_writer(const struct ring *ring);
 const struct ring_cursor *ring_cursors(const struct ring *ring);    /* RING_READERS of them */
-/* By the process that sees to that level, a reader: positions only rise. */
+/* Says that records below `position` are safe at that level; for the one process that sees to it.
+ * Positions only rise. */
 void ring_raise(struct ring *ring, enum ring_level_kind level, uint64_t position);
 uint64_t ring_level(const struct ring *ring, enum ring_level_kind level);
 const struct event *ring_slots(const struct ring *ring);  /* mapped twice in a row: 2 * slots records */

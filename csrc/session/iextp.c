@@ -34,7 +34,7 @@ static int parse(const struct datagram *datagram, uint32_t variant, uint64_t nex
     return 0;
 }
 
-/* By version and a protocol id in 0x8000..0x80ff. */
+/* Told by its version and a protocol id in 0x8000..0x80ff. */
 static int guess(const struct datagram *datagram, uint32_t *variant, struct span *span)
 {
     if (datagram->len < sizeof(struct iextp_header))

@@ -1,7 +1,7 @@
 #include "session/session.h"
 #include <stddef.h>
 
-/* In the order in which a stream of which nothing is known is tried: the surest signs first. */
+/* An unknown stream is tried for them in this order: the surest signs first. */
 static const struct framing *const framings[] = {
     &iextp_framing,
     &moldudp64_framing,

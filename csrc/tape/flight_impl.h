@@ -2,7 +2,7 @@
 #include "base/shm.h"
 #include "tape/flight.h"
 
-/* What flight.c (the protocol) and flight_map.c (the file) share; nobody else looks in here. */
+/* The handle of a recorder, shared by flight.c (the protocol) and flight_file.c (the file) alone. */
 
 struct flight {
     struct flight_header *header;

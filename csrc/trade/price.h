@@ -1,6 +1,6 @@
 #pragma once
 #include "event.h"
 
-/* What prices mean to orders. For C only. */
+/* For C only. A price that an order can have. */
 
 static inline int priced(int64_t price) { return price > 0 && price != UNDEF_PRICE; }

@@ -21,7 +21,7 @@ static inline uint64_t rd_ns48be(ns48be v)
 }
 /* Prices come out in units of 1e-9. */
 static inline int64_t rd_px4be(px4be v) { uint32_t x; memcpy(&x, &v, 4); return (int64_t)__builtin_bswap32(x) * 100000; }
-/* What would not fit 1e-9 in 64 bits saturates. */
+/* A price that does not fit 1e-9 in 64 bits is read as INT64_MAX: undefined. */
 static inline int64_t rd_px8be(px8be v)
 {
     uint64_t x;

@@ -211,7 +211,7 @@ class Books(Closes):
         return self._stable(instrument, again)
 
     def hash(self) -> int:
-        """FNV-1a 64 of every level: equal books give equal hashes on every host."""
+        """The sum of FNV-1a 64 over each level: equal books give equal hashes on every host."""
         return int(lib.books_hash(self.pointer))
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,8 @@ from pydpdk.process import rights
 
 LOOK_S = 0.01
 TAIL = 40  # lines of its log that are kept to explain its end
-TELLING = ("PANIC", "EAL: ", "Cause: ")  # of rte_panic(), EAL, rte_exit()
+# rte_exit() gives its cause in the next line; rte_panic(); EAL.
+TELLING = re.compile(r".*exiting with code.*\n.*|.*(?:PANIC|EAL: ).*")
 Say = Callable[["Child", dict[str, Any]], None]
 
 
@@ -131,5 +134,5 @@ class Child:
                 return str(self.last[event]["error"])
         how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         said = [line for line in self.tail if line.strip()]
-        telling = [line for line in said if any(word in line for word in TELLING)] or said
-        return f"{how}: {telling[-1].strip()}" if telling else how
+        telling = TELLING.findall("\n".join(said)) or said
+        return f"{how}: {' '.join(telling[-1].split())}" if telling else how

@@ -26,7 +26,7 @@
 
 enum { FRAMES = 128, FRAME_MAX = 4096, CONFIG_BYTES = 1, RECORD_BYTES = 4 };
 enum { MODE_RAW, MODE_PAYLOAD, MODE_ITCH, MODE_DEEP };
-enum { LINE_B = 4, SECOND = 8, CUT = 16, LINK = 32, HARDWARE = 64, SPECIAL = 128 };
+enum { ON_B = 4, SECOND = 8, CUT = 16, LINK = 32, HARDWARE = 64, SPECIAL = 128 };
 
 struct frames {                 /* a source over frames in memory */
     struct source source;       /* first */
@@ -177,7 +177,7 @@ static inline size_t make_frame(uint8_t *frame, struct reader *in, uint8_t flags
 {
     enum { HEADERS = sizeof(struct ethernet) + sizeof(struct ipv4) + sizeof(struct udp) };
     int mode = flags & 3, raw = mode == MODE_RAW;
-    int line = mode == MODE_DEEP || (mode == MODE_PAYLOAD && flags & SPECIAL) ? 2 : (flags & LINE_B) != 0;
+    int line = mode == MODE_DEEP || (mode == MODE_PAYLOAD && flags & SPECIAL) ? 2 : (flags & ON_B) != 0;
     struct writer out = { frame + (raw ? 0 : HEADERS), frame + FRAME_MAX };
     if (mode == MODE_ITCH || mode == MODE_DEEP)
         put_session(&out, in, mode, flags & SPECIAL, clock);
