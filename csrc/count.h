@@ -77,7 +77,8 @@
     X(book_bad_side, "add with a side that is neither buy nor sell") \
     X(book_unknown_level, "removal of a price level that is not in the book") \
     X(book_instrument, "instrument code out of range, 0, or remapped to another symbol") \
-    X(book_full, "no memory left for an order, a level or an instrument") \
+    X(book_full, "no memory left for an order or a level") \
+    X(instruments_full, "messages about an instrument beyond the 65,535 of a feed: refused by its symbol") \
     X(book_crossed, "events that left a book crossed or locked") \
     X(quote_size_cut, "quotes with a size above 32 bits, told as undefined, with FLAG_WIDE") \
     /* output */ \

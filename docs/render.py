@@ -39,7 +39,7 @@ GROUPS = {
         "UNDEF_PRICE",
     ),
     "Risk": ("RiskConfig", "Limits", "AccountLimits", "Risk"),
-    "The parts": ("Feed", "open_source", "Engine", "Books", "Ring", "Reader"),
+    "The parts": ("Feed", "open_source", "Engine", "Books", "Ring", "Reader", "Instruments"),
     "Errors": (
         "PydpdkError", "UsageError", "HostError", "DataError", "BrokenSourceError", "CoreError",
         "StageError", "OrderLimitError",

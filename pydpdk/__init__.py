@@ -12,6 +12,7 @@ _PLACES = {
     "core.books": ("Books",),
     "core.event": ("ASK", "BID", "EVENT", "KINDS", "Event", "Events", "Quote"),
     "core.hist": ("Hist",),
+    "core.instruments": ("Instruments",),
     "core.layout": ("UNDEF_PRICE",),
     "core.ring": ("Reader", "Ring"),
     "engine.engine": ("Engine",),

@@ -7,6 +7,7 @@ from pydpdk.core.event import Event as Event
 from pydpdk.core.event import Events as Events
 from pydpdk.core.event import Quote as Quote
 from pydpdk.core.hist import Hist as Hist
+from pydpdk.core.instruments import Instruments as Instruments
 from pydpdk.core.layout import UNDEF_PRICE as UNDEF_PRICE
 from pydpdk.core.ring import Reader as Reader
 from pydpdk.core.ring import Ring as Ring

@@ -10,6 +10,7 @@ import numpy as np
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters
 from pydpdk.core.event import EVENT, join
+from pydpdk.core.instruments import Instruments
 from pydpdk.core.ring import Reader, Ring
 from pydpdk.errors import check
 
@@ -20,7 +21,14 @@ SLOTS = 4096
 class Decoding:
     """``decode`` gives the records that its messages made. Sequences count on from 1."""
 
-    def __init__(self, protocol: str, *, orders_max: int = 1 << 16, listen: bool = True) -> None:
+    def __init__(
+        self,
+        protocol: str,
+        *,
+        orders_max: int = 1 << 16,
+        listen: bool = True,
+        table: Instruments | None = None,
+    ) -> None:
         self.protocol = lib.protocol_find(protocol.encode())
         out = ffi.new("struct books **")
         config = {"orders_max": orders_max, "levels_max": 1 << 18, "seed": 1}
@@ -37,6 +45,8 @@ class Decoding:
                     "counters": self._counters,
                 },
                 "books": self.books,
+                "instruments": table.pointer if table else ffi.NULL,
+                "protocol": self.protocol,
                 "midnight_ns": MIDNIGHT,
             },
         )
@@ -52,6 +62,13 @@ class Decoding:
             self.reader.close()
             self.ring.close()
         lib.books_destroy(self.books)
+
+    def begin(self, session: bytes, gaps: int = 0) -> None:
+        """A session, as its feed begins one; with ``gaps`` it is joined late."""
+        lib.books_clear(self.books)
+        ffi.buffer(self.decoder.session)[:] = session.ljust(lib.SESSION_ID, b"\0")
+        self.protocol.reset(self.decoder)
+        self.decoder.gaps = gaps
 
     def decode(self, *messages: bytes) -> Any:
         """Records of all messages, decoded in batches of 256 as the arbiter passes them."""

@@ -238,7 +238,7 @@ def test_more_symbols_than_indices_are_counted_and_change_no_book() -> None:
         before = lib.books_hash(deep.books)
         deep.decode(level("8", 100, 1, 1, "ONEMORE"))
         deep.decode(level("8", 101, 1, 1, "S7"))
-        assert deep.counted()["book_full"] == 1
+        assert deep.counted()["instruments_full"] == 1
         assert deep.book(8).side[0].count == 2
         assert deep.book(0).side[0].count == 0
         assert lib.books_hash(deep.books) != before

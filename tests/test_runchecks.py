@@ -81,14 +81,14 @@ def test_hugepages_are_those_of_the_configuration(host, tmp_path):
 
 
 def test_shared_memory_holds_rings_and_flight_recorders(host, tmp_path):
-    """What `pydpdk run` makes: 2**20 records of 64 bytes, and 65 MB as a power of two."""
+    """2**20 records of 64 bytes, 65 MB as a power of two, 65,536 instruments of 128 bytes."""
     spec = write(tmp_path / "c.toml", "memif:role=server", source="flight_mb = 65")
-    assert footprint.shared(configuration.load(spec)) == (64 + 128) * MB
-    host.shm_bytes = 192 * MB
+    assert footprint.shared(configuration.load(spec)) == (64 + 128 + 8) * MB
+    host.shm_bytes = 200 * MB
     assert rows(spec, host)["shared memory"].status == "ok"
     host.shm_bytes -= 1
     row = rows(spec, host)["shared memory"]
-    assert (row.status, "192 needed" in row.found) == ("fail", True)
+    assert (row.status, "200 needed" in row.found) == ("fail", True)
     assert "remount,size=" in row.mend
     host.shm_bytes = -1
     assert rows(spec, host)["shared memory"].status == "fail"
@@ -102,7 +102,7 @@ def test_a_ring_is_never_too_small_for_its_feeds(host, tmp_path):
     (loop,) = plan.loops()
     held = lib.EVENTS_PER_MESSAGE * 262_144
     assert 2 * held < footprint.slots(plan, loop) < 8 * held
-    assert footprint.shared(plan) == footprint.slots(plan, loop) * 64 + 64 * MB
+    assert footprint.shared(plan) == footprint.slots(plan, loop) * 64 + (64 + 8) * MB
 
 
 @pytest.mark.parametrize(("spare", "status"), [(0, "ok"), (-1, "warn"), (-300, "fail")])
@@ -114,7 +114,7 @@ def test_memory_is_held_against_books_and_rings(host, tmp_path, spare, status):
     feed = plan.feeds[0].feed
     least = feed.orders_max * 32 + feed.levels_max * 32
     assert least < footprint.books(plan) == footprint.mirrors(plan) < 2 * least
-    total = 2 * footprint.books(plan) + (64 + 64 + 32) * MB
+    total = 2 * footprint.books(plan) + (64 + 64 + 8 + 32) * MB
     host.put("/proc/meminfo", f"MemAvailable: {(total >> 10) + 1 + spare * 1024} kB")
     row = rows(spec, host)["memory"]
     assert row.status == status, row

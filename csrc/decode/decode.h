@@ -1,5 +1,6 @@
 #pragma once
 #include "book/book.h"
+#include "ring/instruments.h"
 #include "ring/outlet.h"
 #include "session/session.h"
 
@@ -8,10 +9,13 @@
 struct decoder {            /* what a protocol's decode function works on, one per feed */
     struct outlet out;
     struct books *books;
+    struct instruments *instruments;    /* names what the books are of; NULL: nobody asks */
+    const struct protocol *protocol;
     void *state;            /* of the protocol: symbol table and such */
     uint64_t midnight_ns;   /* of the session's day at the venue, ns since the Unix epoch */
     uint32_t gaps;          /* declared this session: books with an older epoch are suspect */
-    uint32_t pad;
+    char session[SESSION_ID];   /* that runs */
+    uint8_t pad[2];
     uint64_t by_type[256];  /* decoded messages by the venue's type byte */
 };
 
@@ -26,6 +30,8 @@ struct message_type {       /* a row of a protocol's table */
 struct protocol {           /* a row of decode.c */
     const char *name;       /* "itch50" */
     const char *prefix;     /* of its structs: "iex" in struct iex_trade_report */
+    const char *venue;      /* ISO 10383 market identifier of its instruments */
+    const char *currency;   /* of their prices */
     const struct framing *framing;
     uint32_t variant;       /* of the framing: enum iextp_protocol, or 0 */
     uint32_t grows;         /* 1: the venue may add fields at the end of a message */

@@ -1,6 +1,7 @@
 #include "base/sample.h"
 #include "decode/decode_impl.h"
 #include "decode/emit.h"
+#include "decode/naming.h"
 #include "decode/symbols.h"
 #include "wire/iex.h"
 #include "wire/iextp.h"
@@ -57,6 +58,7 @@ static void announce(struct decoder *decoder, const struct message *message, str
                      uint32_t instrument, uint32_t round_lot, uint16_t flags)
 {
     struct event event = event_of(message, instrument, EVENT_INSTRUMENT);
+    instrument_tell(decoder, instrument, book->symbol, sizeof book->symbol, round_lot == UNDEF_SIZE ? 0 : round_lot);
     event.flags = flags;
     event.size = round_lot;
     memcpy(&event.order_id, book->symbol, sizeof book->symbol);
@@ -203,7 +205,7 @@ static void nowhere(struct decoder *decoder, const struct message *message)
     event.aux = message->data[0];
     event.order_id = message->data[1];
     event.flags |= FLAG_SUSPECT;
-    COUNT(decoder->out.counters, book_full);
+    instrument_refuse(decoder, AS(security_event, message)->symbol, sizeof AS(security_event, message)->symbol);
     outlet_put(&decoder->out, &event);
 }
 
@@ -301,18 +303,31 @@ static void close(struct decoder *decoder)
     decoder->state = NULL;
 }
 
-/* Symbols keep their indices from one session to the next: positions and limits, which are
- * kept by index, outlive a session. */
-static void reset(struct decoder *decoder) { (void)decoder; }
+/* Symbols keep their indices from one session to the next, and from one engine to the next that
+ * names them in the same table: positions and limits, which are kept by index, outlive both. */
+static void reset(struct decoder *decoder)
+{
+    struct instrument row;
+    const uint32_t base = decoder->out.feed * INSTRUMENTS_EACH;
+    uint32_t next = symbols_used(decoder->state) + 1;
+    while (decoder->instruments != NULL && instruments_read(decoder->instruments, base + next, 1, &row) == 1) {
+        char symbol[] = "        ";
+        memcpy(symbol, row.symbol, strnlen(row.symbol, strlen(symbol)));
+        if (symbols_index(decoder->state, symbol) != next++)
+            break;
+    }
+}
 
 const struct protocol tops16_protocol = {
-    .name = "tops16", .prefix = "iex", .framing = &iextp_framing, .variant = IEXTP_TOPS_1_6, .grows = 1,
+    .name = "tops16", .prefix = "iex", .venue = "IEXG", .currency = "USD",
+    .framing = &iextp_framing, .variant = IEXTP_TOPS_1_6, .grows = 1,
     .types = tops16_types, .types_count = sizeof tops16_types / sizeof tops16_types[0],
     .open = open, .close = close, .reset = reset, .decode = tops16_decode,
 };
 
 const struct protocol deep10_protocol = {
-    .name = "deep10", .prefix = "iex", .framing = &iextp_framing, .variant = IEXTP_DEEP_1_0, .grows = 1,
+    .name = "deep10", .prefix = "iex", .venue = "IEXG", .currency = "USD",
+    .framing = &iextp_framing, .variant = IEXTP_DEEP_1_0, .grows = 1,
     .types = deep10_types, .types_count = sizeof deep10_types / sizeof deep10_types[0],
     .open = open, .close = close, .reset = reset, .decode = deep10_decode,
 };

@@ -1,6 +1,7 @@
 #include "base/sample.h"
 #include "decode/decode_impl.h"
 #include "decode/emit.h"
+#include "decode/naming.h"
 #include "wire/itch50.h"
 #include "wire/read.h"
 #include <errno.h>
@@ -268,6 +269,7 @@ static void directory(struct decoder *decoder, const struct message *message)
     memcpy(book->symbol, m->stock, sizeof m->stock);
     memcpy(&event.order_id, m->stock, sizeof m->stock);
     event.size = rd_be32(m->round_lot_size);
+    instrument_tell(decoder, event.instrument_id, m->stock, sizeof m->stock, event.size);
     seen(decoder, event.instrument_id);
     emit_order(decoder, book, &event, UNDEF_PRICE);
 }
@@ -431,10 +433,19 @@ static unsigned decode_batch(struct decoder *decoder, const struct message *mess
     return n;
 }
 
+/* Locate codes are of one day. A session joined late may be the one that an engine before named. */
+static void begin_day(struct decoder *decoder)
+{
+    const int whole = decoder->gaps == 0;
+    set_day(decoder, whole ? DAY_BEFORE_MARKET : DAY_MARKET_OR_UNKNOWN);
+    if (decoder->instruments != NULL)
+        instruments_session(decoder->instruments, decoder->out.feed, decoder->session, whole);
+}
+
 static void decode(struct decoder *decoder, const struct message *messages, unsigned count)
 {
     if (day_of(decoder) == DAY_NEW)
-        set_day(decoder, decoder->gaps == 0 ? DAY_BEFORE_MARKET : DAY_MARKET_OR_UNKNOWN);
+        begin_day(decoder);
     while (count > 0) {
         unsigned done = decode_batch(decoder, messages, count < BATCH ? count : BATCH);
         messages += done;
@@ -457,7 +468,8 @@ static void close(struct decoder *decoder)
 static void reset(struct decoder *decoder) { set_day(decoder, DAY_NEW); }
 
 const struct protocol itch50_protocol = {
-    .name = "itch50", .prefix = "itch50", .framing = &moldudp64_framing,
+    .name = "itch50", .prefix = "itch50", .venue = "XNAS", .currency = "USD",
+    .framing = &moldudp64_framing,
     .types = types, .types_count = sizeof types / sizeof types[0],
     .open = open, .close = close, .reset = reset, .decode = decode,
 };

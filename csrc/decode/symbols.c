@@ -38,6 +38,8 @@ int symbols_create(uint32_t last, uint64_t seed, struct symbols **symbols)
 
 void symbols_destroy(struct symbols *symbols) { free(symbols); }
 
+uint32_t symbols_used(const struct symbols *symbols) { return symbols->used; }
+
 static uint32_t hash(uint64_t x)    /* the finisher of splitmix64 */
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;

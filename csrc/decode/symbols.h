@@ -13,3 +13,4 @@ void symbols_destroy(struct symbols *symbols);
 uint32_t symbols_index(struct symbols *symbols, const char *symbol);
 /* Index of a known symbol; 0 when it is new. */
 uint32_t symbols_find(struct symbols *symbols, const char *symbol);
+uint32_t symbols_used(const struct symbols *symbols);   /* the last index taken; 0: none */

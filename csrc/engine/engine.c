@@ -155,6 +155,7 @@ int engine_add_feed(struct engine *engine, const struct feed_config *config, str
     int rc = feed_create(config, engine->feeds_count, engine->out, &engine->feeds[engine->feeds_count]);
     if (rc < 0)
         return rc;
+    feed_instruments(engine->feeds[engine->feeds_count], engine->config.instruments);
     unsigned routes_count = engine->routes_count;
     rc = add_routes(engine, config);
     if (rc < 0) {

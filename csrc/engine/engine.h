@@ -35,6 +35,7 @@ struct engine_config {
     uint32_t trust;             /* 1: believe a jump over 10 s at once, without a second stamp (a live clock's) */
     uint32_t marks;             /* 1: an EVENT_MARK tells readers where each batch ends */
     uint64_t incarnation;       /* told in an EVENT_ENGINE before all else; 0: not told */
+    struct instruments *instruments;    /* where its feeds name what they are of; NULL: nowhere */
     struct engine_times *times; /* shared memory that outlives the engine; NULL: its own */
     uint32_t sample_every;      /* one step in so many, at random, is looked at closely; 0: none */
     uint32_t pad;

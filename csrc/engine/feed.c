@@ -90,6 +90,7 @@ static int feed_init(struct feed *feed, const struct feed_config *config, uint32
     feed->config = *config;
     feed->decoder.out = (struct outlet){ .ring = out, .counters = &feed->counters, .feed = index };
     feed->decoder.midnight_ns = config->midnight_ns;
+    feed->decoder.protocol = feed->protocol;
     int rc = books_create(&config->books, &feed->decoder.books);
     if (rc == 0)
         rc = feed->protocol->open(&feed->decoder);
@@ -177,6 +178,7 @@ static void begin_session(struct feed *feed, const struct span *span, uint64_t t
     feed->end_at = 0;
     feed->end_told = false;
     books_clear(feed->decoder.books);
+    memcpy(feed->decoder.session, span->session, sizeof feed->decoder.session);
     feed->protocol->reset(&feed->decoder);
     feed->decoder.midnight_ns = atomic_load_explicit(&feed->midnight_next, memory_order_relaxed);
     /* A late join: what was sent before may have changed any book. */
@@ -356,6 +358,7 @@ uint64_t feed_decode_ticks(struct feed *feed, uint64_t *messages)
 
 void feed_sample(struct feed *feed, struct sample *sample) { feed->decoder.out.sample = sample; }
 void feed_tap(struct feed *feed, struct tap *tap) { feed->tap = tap; }
+void feed_instruments(struct feed *feed, struct instruments *instruments) { feed->decoder.instruments = instruments; }
 uint64_t feed_expected(const struct feed *feed) { return arbiter_expected(feed->arbiter); }
 const struct feed_config *feed_config(const struct feed *feed) { return &feed->config; }
 struct books *feed_books(struct feed *feed) { return feed->decoder.books; }

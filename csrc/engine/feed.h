@@ -30,6 +30,7 @@ uint64_t tap_starts(const uint8_t *tapped, uint64_t len, uint64_t *starts, uint6
 
 struct feed;
 int feed_create(const struct feed_config *config, uint32_t index, struct ring *out, struct feed **feed);
+void feed_instruments(struct feed *feed, struct instruments *instruments);  /* before its first datagram; NULL: none */
 void feed_destroy(struct feed *feed);
 /* One datagram for `line`, at record time `now`. 0, or the counter of why it was dropped. */
 int feed_datagram(struct feed *feed, unsigned line, const struct datagram *datagram, uint64_t ts_recv,

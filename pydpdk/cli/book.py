@@ -105,7 +105,7 @@ def command(
 
 def _book(engine: Engine, symbol: str, depth: int) -> dict[str, Any]:
     feed = engine.feeds[0]
-    instrument = feed.books.instrument(symbol)
+    instrument = feed.instrument(symbol)
     bids, asks = feed.books.depth(instrument, depth)
     return {
         "symbol": symbol,

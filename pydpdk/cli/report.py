@@ -9,6 +9,7 @@ from rich.console import Console
 from pydpdk.cli.common import console, table
 from pydpdk.core import counters
 from pydpdk.core.hist import POINTS
+from pydpdk.lockstep.account import refused_lines
 
 
 def show(result: dict[str, Any]) -> None:
@@ -32,6 +33,8 @@ def show(result: dict[str, Any]) -> None:
         f"books      {books['instruments']:,} instruments, {books['orders']:,} orders, "
         f"{books['levels']:,} levels, hash {books['hash']}{state}"
     )
+    for line in refused_lines(result["refused"], result["counters"].get("instruments_full", 0)):
+        out.print(f"REFUSED    {line}")
     _sessions(out, result["sequence"])
     _lines(out, result["lines"])
     _orders(out, result["orders"])

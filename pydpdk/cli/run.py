@@ -14,6 +14,7 @@ import click
 
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import Exit, UsageError
+from pydpdk.lockstep.account import refused_lines
 from pydpdk.process import config as configuration
 from pydpdk.process.supervisor import Supervisor
 
@@ -160,6 +161,8 @@ def show(record: dict[str, Any]) -> None:
         out.print(f"  frames    {frames['received']:,} received, {frames['parsed']:,} parsed")
         for name, n in frames["dropped"].items():
             out.print(f"            {n:,} {name}")
+        for line in refused_lines(loop["refused"], loop["counters"].get("instruments_full", 0)):
+            out.print(f"  REFUSED   {line}")
         out.print(f"  records   {ring['written']:,} written, {ring['lost']:,} lost")
         for port in loop["ports"]:
             stats = port["stats"] or {}

@@ -11,6 +11,7 @@ import click
 
 from pydpdk.cli.common import console, emit_json, json_option, table
 from pydpdk.errors import PydpdkError
+from pydpdk.lockstep.account import refused_lines
 from pydpdk.process import rundir
 from pydpdk.watch.status import look
 
@@ -87,6 +88,8 @@ def _show_loop(loop: dict[str, Any]) -> None:
     out.print(f"loop of {', '.join(loop['feeds'])} ({core})")
     for feed in (feed for feed, suspect in loop["suspect"].items() if suspect):
         out.print(f"  books of {feed} may be wrong: a gap was given up")
+    for line in refused_lines(loop["refused"], loop["counters"].get("instruments_full", 0)):
+        out.print(f"  {line}")
     counters = table(["  counter"], ["count"])
     for name, count in loop["counters"].items():
         counters.add_row(f"  {name}", f"{count:,}")

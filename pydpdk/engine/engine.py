@@ -14,6 +14,7 @@ from pydpdk._core import ffi, lib
 from pydpdk.core import counters
 from pydpdk.core.closes import Closes
 from pydpdk.core.hist import Hist
+from pydpdk.core.instruments import Instruments
 from pydpdk.core.ring import Ring
 from pydpdk.core.utc import Utc
 from pydpdk.engine.feed import Endpoint, Feed
@@ -66,8 +67,9 @@ class Engine(Closes):
     input gives the same batches at any ``burst``. ``lockstep``: a step waits for room in the
     ring instead of losing records. ``until_ns``: packets stamped later end the
     run. ``live``: what makes it a live one. ``times``: a ``struct engine_times *`` to count in,
-    which outlives it; ``sample_every``: one step in so many is timed closely, 0: none. The engine
-    closes the sources it was given.
+    which outlives it; ``sample_every``: one step in so many is timed closely, 0: none.
+    ``instruments``: the table to name instruments in, which outlives it; None: one of its own;
+    ``table`` is that one. The engine closes the sources it was given.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Engine(Closes):
         live: Live | None = None,
         times: Any = None,
         sample_every: int = SAMPLE_EVERY,
+        instruments: Instruments | None = None,
     ) -> None:
         self._stack = ExitStack()
         self._pointer: Any = None
@@ -100,6 +103,9 @@ class Engine(Closes):
             _check_options(feeds, sources, burst, checksum, batch_us, packets_max)
             self._live = live or Live()
             self.ring = self._make_ring(feeds, ring_name) if ring else None
+            self.table = instruments or self._stack.enter_context(
+                Instruments.create(max(len(feeds), 1))
+            )
             config = ffi.new(
                 "struct engine_config *",
                 {
@@ -114,6 +120,7 @@ class Engine(Closes):
                     "trust": int(self._live.by_stamp),
                     "marks": int(self._live.marks),
                     "incarnation": self._live.incarnation,
+                    "instruments": self.table.pointer,
                     "times": times or ffi.NULL,
                     "sample_every": sample_every,
                 },
@@ -165,7 +172,8 @@ class Engine(Closes):
     def _add_feed(self, feed: Feed) -> FeedView:
         out = ffi.new("struct feed **")
         index = check(lib.engine_add_feed(self.pointer, feed.config(), out), f"feed {feed}")
-        return FeedView(out[0], index, feed, lambda: self.running)
+        self.table.name_feed(index, feed.name, populate=self._live.clock is not None)
+        return FeedView(out[0], index, feed, lambda: self.running, self.table)
 
     def step(self) -> int:
         """One batch: > 0 packets handled, 0 nothing came, AGAIN no room in the ring (lockstep).
@@ -240,7 +248,7 @@ class Engine(Closes):
         return int(lib.engine_source_error(self.pointer, index))
 
     def instruments(self) -> dict[int, str]:
-        """Symbols by ``instrument_id``, of every feed."""
+        """Whole symbols by ``instrument_id``, of every feed."""
         names: dict[int, str] = {}
         for feed in self.feeds:
             names.update(feed.symbols())

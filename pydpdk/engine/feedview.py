@@ -10,6 +10,7 @@ import numpy as np
 from pydpdk._core import ffi, lib
 from pydpdk.core import counters
 from pydpdk.core.books import Books
+from pydpdk.core.instruments import Instruments, text
 from pydpdk.engine.feed import Feed, session_name
 from pydpdk.errors import PydpdkError, UsageError
 
@@ -22,8 +23,16 @@ class FeedView:
     Closed with its engine; ``running`` tells whether the engine's loop runs in a thread now.
     """
 
-    def __init__(self, feed: Any, index: int, spec: Feed, running: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        feed: Any,
+        index: int,
+        spec: Feed,
+        running: Callable[[], bool],
+        table: Instruments,
+    ) -> None:
         self._feed = feed
+        self._table = table
         self._running = running
         self._books = Books(lib.feed_books(feed))
         self.index = index
@@ -49,12 +58,24 @@ class FeedView:
         return self._books
 
     def symbols(self) -> dict[int, str]:
-        """Symbols by ``instrument_id``, of the instruments that this session named."""
-        symbols = self.books.instruments["symbol"]
+        """Whole symbols by ``instrument_id``, of the instruments that this session named."""
+        named = self.books.instruments["symbol"] != b""
+        symbols = self._table.rows(self.index)["symbol"]
         return {
-            self.base + i: symbols[i].decode("latin-1").rstrip()
-            for i in np.flatnonzero(symbols != b"").tolist()
+            self.base + i: text(symbols[i]) for i in np.flatnonzero(named[: len(symbols)]).tolist()
         }
+
+    def instrument(self, symbol: str) -> int:
+        """The number (within this feed) of a whole symbol. UsageError for an unknown one."""
+        symbols = self.symbols()
+        for number, known in symbols.items():
+            if known == symbol.rstrip():
+                return number - self.base
+        raise UsageError(f"no instrument {symbol!r}: {len(symbols)} symbols are known")
+
+    def refused(self) -> list[str]:
+        """Symbols that found no room among 65,535 instruments, the first 8 of them."""
+        return self._table.refused(self.index)
 
     def counters(self) -> dict[str, int]:
         """Every counter of the registry, as this feed moved it (while it runs: a step ago)."""

@@ -50,7 +50,7 @@ def memory(q: Question) -> Finding:
     config, free = _config(q), q.host.memory.get("MemAvailable", 0)
     parts = {
         "books": footprint.books(config),
-        "rings and flight recorders": footprint.shared(config),
+        "rings, instruments and flight recorders": footprint.shared(config),
         "sockets": footprint.sockets(config),
         "EAL": footprint.eal_memory(config),
     }
@@ -72,7 +72,8 @@ def shared_memory(q: Question) -> Finding:
             "shared memory", "fail", "/dev/shm is not writable", "mount -t tmpfs tmpfs /dev/shm"
         )
     wanted = footprint.shared(config)
-    found = f"{free >> 20} MiB free in /dev/shm, {_mb(wanted)} needed by rings and flight recorders"
+    users = "rings, instruments and flight recorders"
+    found = f"{free >> 20} MiB free in /dev/shm, {_mb(wanted)} needed by {users}"
     if free < wanted:
         size = _mb(q.host.used_bytes("/dev/shm") + wanted)
         return Finding(

@@ -35,7 +35,22 @@ def loop_result(engine: Engine) -> dict[str, Any]:
             for session in feed.sessions()
         ],
         "books": books_result(engine),
+        "refused": refused(engine),
     }
+
+
+def refused(engine: Engine) -> dict[str, list[str]]:
+    """The first 8 symbols, by feed, that found no room among its 65,535 instruments."""
+    return {str(feed.spec): symbols for feed in engine.feeds if (symbols := feed.refused())}
+
+
+def refused_lines(refused: dict[str, list[str]], messages: int) -> list[str]:
+    """A line for each feed that had no room for instruments, for people."""
+    return [
+        f"{feed}: no room for instruments beyond 65,535, first {', '.join(symbols)}:"
+        f" {messages:,} messages refused"
+        for feed, symbols in refused.items()
+    ]
 
 
 def books_result(engine: Engine) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from pydpdk._core import lib
 from pydpdk.core.event import Event, Events
 from pydpdk.core.hist import Hist
+from pydpdk.core.instruments import SYMBOL
 from pydpdk.engine.engine import Engine
 from pydpdk.errors import HostError, UsageError
 from pydpdk.trade.fills import Fills
@@ -19,7 +20,7 @@ Array = np.ndarray[Any, Any]
 LEVEL = np.dtype(
     [
         ("instrument_id", "u4"),
-        ("symbol", "S8"),
+        ("symbol", SYMBOL),
         ("side", "u1"),
         ("depth", "u4"),
         ("price", "i8"),
@@ -30,7 +31,7 @@ LEVEL = np.dtype(
 POSITION = np.dtype(
     [
         ("instrument_id", "u4"),
-        ("symbol", "S8"),
+        ("symbol", SYMBOL),
         ("position", "i8"),
         ("cash_1e9", "i8"),
         ("mark", "i8"),

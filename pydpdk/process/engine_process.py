@@ -25,12 +25,13 @@ from typing import Any
 from pydpdk._core import lib
 from pydpdk.core import counters
 from pydpdk.core.closes import Closes
+from pydpdk.core.instruments import Instruments
 from pydpdk.core.utc import UNKNOWN, Utc
 from pydpdk.engine.engine import Engine, Live, Running
 from pydpdk.engine.feed import midnight_ns
 from pydpdk.engine.flight import Flight
 from pydpdk.errors import CoreError, HostError, PydpdkError, check
-from pydpdk.lockstep.account import loop_result, unexplained
+from pydpdk.lockstep.account import loop_result, refused, refused_lines, unexplained
 from pydpdk.process import config as configuration
 from pydpdk.process import rights, rundir
 from pydpdk.process.times import Times
@@ -57,6 +58,7 @@ class Loop:
     first: int = 0  # position of its first record in the ring
     written: dict[int, int] = field(default_factory=dict)  # by whom was there before
     suspect: dict[str, bool] = field(default_factory=dict)
+    refused: dict[str, list[str]] = field(default_factory=dict)  # instruments, as was said
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -98,9 +100,14 @@ class EngineProcess:
         number = self.ways.receptions.index(reception)
         path = rundir.times_path(self.config.name, f"loop{number}")
         times = self._stack.enter_context(Times.attach(path, writer=True))
+        name = rundir.instruments_name(self.config.name, number)
+        table = self._stack.enter_context(Instruments.attach(name, writer=True))
         engine = self._stack.enter_context(
-            Engine(sources, feeds, live=live, lockstep=self.clock is None, times=times.engine())
-        )
+            Engine(
+                sources, feeds, live=live, lockstep=self.clock is None, times=times.engine(),
+                instruments=table,
+            )
+        )  # fmt: skip
         assert engine.ring is not None
         engine.ring.tell_clock(way.known["clock"])
         kept = None
@@ -183,9 +190,17 @@ class EngineProcess:
             assert loop.engine.ring is not None
             loop.engine.ring.reap()
             loop.suspect = {feed.spec.name: feed.suspect for feed in loop.engine.feeds}
+            self._say_refused(loop)
             if self.clock:
                 for feed in loop.engine.feeds:
                     lib.feed_midnight(feed.pointer, today)
+
+    def _say_refused(self, loop: Loop) -> None:
+        """Write to the log which instruments found no room, once for each that is known by name."""
+        if (found := refused(loop.engine)) != loop.refused:
+            loop.refused = found
+            for line in refused_lines(found, loop.engine.counters()["instruments_full"]):
+                print(line, file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """Stop: each loop finishes its batch and declares open gaps; multicast groups are left."""
@@ -225,6 +240,7 @@ class EngineProcess:
                 {"feed": feed.spec.name, **line} for feed in engine.feeds for line in feed.lines()
             ],
             "suspect": loop.suspect,
+            "refused": refused(engine),
             "links": {way.name: self._links[way.name] for way, _ in loop.reception.lanes},
             "ports": [self._port(way, source) for way, source in loop.reception.lanes],
             "ring": {

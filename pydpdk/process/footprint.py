@@ -1,8 +1,9 @@
 """What a configuration takes of a host, worked out without opening anything. Sizes in bytes.
 
-Rings and flight recorders are files in /dev/shm, taken whole at start. The books of a live engine
-are too; those of a stage (its mirror) are reserved and grow into what the market needs. mbufs come
-out of EAL's memory (``memory_mb``); a packet socket's ring out of the kernel's.
+Rings, tables of instruments and flight recorders are files in /dev/shm, taken whole at start. The
+books of a live engine are too; those of a stage (its mirror) are reserved and grow into what the
+market needs. mbufs come out of EAL's memory (``memory_mb``); a packet socket's ring out of the
+kernel's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from pydpdk._core import ffi, lib
+from pydpdk.core.instruments import FEED_BYTES
 from pydpdk.engine.engine import ring_slots
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import check
@@ -32,9 +34,10 @@ def flight_bytes(loop: LoopPlan) -> int:
 
 
 def shared(config: Config) -> int:
-    """Shared memory of all rings and flight recorders."""
+    """Shared memory of all rings, tables of instruments and flight recorders."""
     loops = config.loops()
-    return sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
+    rings = sum(slots(config, loop) * RECORD + flight_bytes(loop) for loop in loops)
+    return rings + len(config.feeds) * FEED_BYTES
 
 
 def ports(config: Config) -> Iterator[tuple[SourcePlan, int]]:

@@ -44,6 +44,11 @@ def flight_name(name: str, loop: int) -> str:
     return f"{_prefix(name)}.flight{loop}"
 
 
+def instruments_name(name: str, loop: int) -> str:
+    """The table of the instruments on that loop's ring."""
+    return f"{_prefix(name)}.instruments{loop}"
+
+
 def times_path(name: str, who: str) -> Path:
     """The stage times that ``who`` ("loop0", "stage1") of run ``name`` counts."""
     return SHM / f"{_prefix(name)}.times-{who}"

@@ -23,6 +23,7 @@ import numpy as np
 from pydpdk._core import lib
 from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT
+from pydpdk.core.instruments import Instruments
 from pydpdk.core.ring import Ring
 from pydpdk.engine.engine import TIMES
 from pydpdk.engine.flight import Flight
@@ -120,6 +121,9 @@ class Supervisor(Closes):
         ring = self._stack.enter_context(Ring(footprint.slots(self.config, loop), name))
         ring.give()
         self.rings.append(ring)
+        name = rundir.instruments_name(self.config.name, index)
+        # Of as many feeds as loops that become one can have. An engine is its writer.
+        Instruments.create(len(self.config.feeds), name).close()
         recorder = None
         if size := footprint.flight_bytes(loop):
             name = rundir.flight_name(self.config.name, index)
