@@ -24,6 +24,8 @@ from pydpdk.host.info import Host
 from tests.bench_results import check
 from tests.command import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
+
 ROUNDS = 2
 # Those over a wire: tests/test_bench_live.py, _load.py and _trade.py.
 SHORT = [name for name in run.CASES if "-" not in name]
