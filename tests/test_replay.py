@@ -13,15 +13,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pydpdk._core import ffi, lib
-from pydpdk.core.books import Books
+from pydpdk._core import lib
 from pydpdk.core.event import EVENT, KINDS, join
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.core.ring import Reader
 from pydpdk.engine.engine import END, Engine, Live
 from pydpdk.engine.feed import Feed
 from pydpdk.errors import DataError, UsageError
-from pydpdk.gateway.gateway import Fills, Gateway
 from pydpdk.lockstep.account import unexplained
 from pydpdk.lockstep.replay import Replay
 from pydpdk.source.source import open_source
@@ -29,6 +27,7 @@ from pydpdk.stage.stage import Stage
 from pydpdk.synth.gen import generate
 from pydpdk.synth.two_lines import LINE_A, LINE_B
 from pydpdk.tape.pcapfile import CaptureWriter
+from pydpdk.trade.fills import Fills
 from pydpdk.trade.limits import UNLIMITED, AccountLimits, Limits, RiskConfig
 from testbed.frames import datagram, itch_system, mold
 from tests.command import ROOT
@@ -205,92 +204,6 @@ def test_the_largest_batch_loses_no_report(day):
     assert orders["canceled"] == count
     assert stage.told == list(range(1, count + 1))
     assert result["unexplained"] == 0
-
-
-def order_of(id_, side, price, size):
-    order = np.zeros(1, EVENT)
-    order["kind"], order["order_id"], order["side"] = lib.EVENT_ORDER_NEW, id_, side
-    order["price"], order["size"] = price, size
-    return order
-
-
-def test_a_gateway_cannot_lose_whatever_it_is_given():
-    """Every order sweeps a whole book of many levels; every trade fills orders."""
-    with (
-        Gateway(64, slots_min=64) as gateway,
-        Books.create(orders_max=1000, levels_max=4096) as books,
-    ):
-        gateway.venue.books(0, books.pointer)
-        for i in range(lib.VENUE_DEPTH_MAX):
-            assert lib.book_add(books.pointer, 0, lib.SIDE_ASK, i + 1, 10 + i, 1000) == 0
-        sweeps = [order_of(i, lib.SIDE_BID, 1000, 999_999) for i in range(1, 201)]
-        gateway.orders(join(sweeps), now=1)
-        got = gateway.take()
-        assert np.count_nonzero(got["kind"] == lib.EVENT_ACK) == 64, "that may rest"
-        assert np.count_nonzero(got["kind"] == lib.EVENT_REJECT) == 200 - 64
-        assert np.count_nonzero(got["kind"] == lib.EVENT_FILL) == lib.VENUE_DEPTH_MAX
-        trades = np.zeros(1000, EVENT)
-        trades["kind"], trades["price"], trades["size"] = lib.EVENT_TRADE, 5, 2
-        gateway.market(trades)
-        assert len(gateway.take()) == 1000
-        assert gateway.lost == 0
-        assert len(gateway.take()) == 0
-
-
-def resting_of(id_, side, price):
-    order = order_of(id_, side, price, 10**6)
-    order["aux"] = lib.TIME_IN_FORCE_DAY
-    return order
-
-
-@pytest.mark.parametrize("orders_max", [64, 1024])
-def test_one_record_may_end_every_order(orders_max):
-    with Gateway(orders_max, slots_min=1) as gateway:
-        gateway.venue.books(0, ffi.NULL)
-        gateway.orders(join([resting_of(i + 1, lib.SIDE_BID, 100) for i in range(orders_max)]), 1)
-        assert len(gateway.take()) == orders_max
-        over = np.zeros(1, EVENT)
-        over["kind"] = lib.EVENT_SESSION
-        gateway.market(over)
-        assert (gateway.take()["kind"] == lib.EVENT_CANCELED).sum() == orders_max
-        assert gateway.lost == 0
-
-
-def test_every_quote_may_fill_on_both_sides_before_all_is_canceled():
-    with Gateway(64, slots_min=1) as gateway:
-        gateway.venue.books(0, ffi.NULL)
-        sides = [(lib.SIDE_BID, 100), (lib.SIDE_ASK, 50)] * 32
-        gateway.orders(join([resting_of(i + 1, *side) for i, side in enumerate(sides)]), 1)
-        gateway.take()
-        market = np.zeros(512, EVENT)
-        market["kind"], market["bid"], market["ask"] = lib.EVENT_QUOTE, 60, 90
-        market["bid_size"] = market["ask_size"] = 1 + np.arange(512) % 2
-        market[-1:] = np.zeros(1, EVENT)
-        market["kind"][-1] = lib.EVENT_SESSION
-        gateway.market(market)
-        kinds = gateway.take()["kind"]
-        assert (kinds == lib.EVENT_FILL).sum() == 2 * 511
-        assert (kinds == lib.EVENT_CANCELED).sum() == 64
-        assert gateway.lost == 0
-
-
-def test_every_order_may_take_as_many_levels_as_there_are():
-    books_of = range(8)  # what was taken is gone: one order for each book
-    with (
-        Gateway(64, slots_min=1) as gateway,
-        Books.create(orders_max=1000, levels_max=4096) as books,
-    ):
-        gateway.venue.books(0, books.pointer)
-        sweeps = []
-        for book in books_of:
-            for i in range(lib.VENUE_DEPTH_MAX):
-                id_ = book * lib.VENUE_DEPTH_MAX + i + 1
-                assert lib.book_add(books.pointer, book, lib.SIDE_ASK, id_, 10 + i, 1000) == 0
-            sweeps.append(order_of(book + 1, lib.SIDE_BID, 1000, 999_999))
-            sweeps[-1]["instrument_id"], sweeps[-1]["aux"] = book, lib.TIME_IN_FORCE_IOC
-        gateway.orders(join(sweeps), now=1)
-        assert len(gateway.take()) == len(books_of) * lib.VENUE_REPORTS_PER_ORDER
-        assert gateway.lost == 0
 
 
 def test_orders_and_reports_are_kept_only_when_asked_for(day):

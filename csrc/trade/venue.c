@@ -20,16 +20,20 @@
  *
  * Nothing fills while the instrument is halted, nor against a book that is suspect, as an order
  * arrives or as a quote moves. A gap alone does nothing else: orders rest on. A session that begins or ends cancels every order of the
- * feed: they are day orders. A report that finds no room in the ring is lost there and
- * counted, and its sequence number is missing; risk then keeps the exposure. */
+ * feed: they are day orders.
+ *
+ * Reports wait in an array that cannot overflow: no record is taken that might cause more of them
+ * than fit. Market records cause two each and one more for each order that rests: a report ends an
+ * order, or it is the last of what a side of a quote, or a trade, had to give. */
 #include "trade/venue.h"
+#include "base/min.h"
 #include "book/state.h"
 #include "trade/price.h"
 #include "trade/reject.h"
 #include "trade/resting.h"
 #include <errno.h>
 #include <stdlib.h>
-
+#include <string.h>
 
 struct market_side {
     int64_t price;          /* best displayed level when it was last looked at */
@@ -42,8 +46,11 @@ struct market_side {
 struct market { struct market_side side[2]; };      /* one instrument: bids, asks */
 
 struct venue {
+    struct gateway gateway;
     struct resting_pool pool;
-    struct ring *reports;
+    struct event *reports;
+    uint64_t reports_count, reports_max;
+    uint64_t lost;          /* reports without room: none, unless the bound is wrong */
     uint64_t sequence;      /* of the last report */
     struct venue_stats stats;
     const struct books *books[FEEDS_MAX];
@@ -55,37 +62,22 @@ _Static_assert(sizeof(struct market) == 64, "one line");
 
 struct moment { uint64_t ts_recv, ts_event; };
 
-int venue_create(uint32_t orders_max, struct ring *reports, struct venue **out)
-{
-    *out = NULL;
-    if (!reports)
-        return -EINVAL;
-    struct venue *venue = calloc(1, sizeof *venue);
-    if (!venue)
-        return -ENOMEM;
-    int rc = resting_create(&venue->pool, orders_max);
-    if (rc < 0) {
-        venue_destroy(venue);
-        return rc;
-    }
-    venue->reports = reports;
-    *out = venue;
-    return 0;
-}
+static struct venue *venue_of(struct gateway *gateway) { return (struct venue *)gateway; }
 
-void venue_destroy(struct venue *venue)
+static void venue_close(struct gateway *gateway)
 {
-    if (!venue)
-        return;
+    struct venue *venue = venue_of(gateway);
     for (int feed = 0; feed < FEEDS_MAX; feed++)
         free(venue->markets[feed]);
     resting_destroy(&venue->pool);
+    free(venue->reports);
     free(venue);
 }
 
 /* Without memory the feed stays unknown, and its orders are refused. */
-void venue_books(struct venue *venue, uint32_t feed, const struct books *books, const uint32_t *gaps)
+void venue_books(struct gateway *gateway, uint32_t feed, const struct books *books, const uint32_t *gaps)
 {
+    struct venue *venue = venue_of(gateway);
     if (feed >= FEEDS_MAX)
         return;
     venue->gaps[feed] = gaps;
@@ -94,7 +86,7 @@ void venue_books(struct venue *venue, uint32_t feed, const struct books *books, 
         venue->markets[feed] = calloc(BOOK_INSTRUMENTS_MAX, sizeof **venue->markets);
 }
 
-const struct venue_stats *venue_stats(const struct venue *venue) { return &venue->stats; }
+const struct venue_stats *venue_stats(const struct gateway *gateway) { return &((const struct venue *)gateway)->stats; }
 
 static struct market *market_of(const struct venue *venue, uint32_t instrument)
 {
@@ -106,12 +98,27 @@ static int index_of(int side) { return side == SIDE_ASK; }
 
 /* Reports. */
 
+static uint64_t room(const struct venue *venue) { return venue->reports_max - venue->reports_count; }
+
+static uint64_t venue_reports(struct gateway *gateway, struct event *out, uint64_t max)
+{
+    struct venue *venue = venue_of(gateway);
+    uint64_t count = min(max, venue->reports_count);
+    memcpy(out, venue->reports, count * sizeof *out);
+    venue->reports_count -= count;
+    memmove(venue->reports, venue->reports + count, venue->reports_count * sizeof *out);
+    return count;
+}
+
 static void report(struct venue *venue, struct event event, struct moment at)
 {
     event.ts_recv = at.ts_recv;
     event.ts_event = at.ts_event;
     event.sequence = ++venue->sequence;
-    ring_put(venue->reports, &event);   /* no room: the ring counts it */
+    if (venue->reports_count < venue->reports_max)
+        venue->reports[venue->reports_count++] = event;
+    else
+        venue->lost++;
 }
 
 static struct event about(int kind, const struct resting *order)
@@ -239,24 +246,29 @@ static void cancel_feed(struct venue *venue, uint32_t feed, struct moment at)
             }
 }
 
-void venue_market(struct venue *venue, const struct event *events, uint64_t count)
+static void market_record(struct venue *venue, const struct event *event)
 {
-    uint64_t before = venue->sequence;
-    for (uint64_t i = 0; i < count; i++) {
-        const struct event *event = &events[i];
-        struct market *market = market_of(venue, event->instrument_id);
-        struct moment at = { event->ts_recv, event->ts_event };
-        if (!market)
-            continue;
-        switch (event->kind) {
-        case EVENT_SESSION: case EVENT_SESSION_END: cancel_feed(venue, event->instrument_id >> 16, at); break;
-        case EVENT_QUOTE: on_quote(venue, market, event, at); break;
-        case EVENT_EXECUTE: case EVENT_TRADE: on_trade(venue, market, event, at); break;
-        default: break;
-        }
+    struct market *market = market_of(venue, event->instrument_id);
+    struct moment at = { event->ts_recv, event->ts_event };
+    if (!market)
+        return;
+    switch (event->kind) {
+    case EVENT_SESSION: case EVENT_SESSION_END: cancel_feed(venue, event->instrument_id >> 16, at); break;
+    case EVENT_QUOTE: on_quote(venue, market, event, at); break;
+    case EVENT_EXECUTE: case EVENT_TRADE: on_trade(venue, market, event, at); break;
+    default: break;
     }
-    if (venue->sequence != before)
-        ring_publish(venue->reports);
+}
+
+static uint64_t venue_market(struct gateway *gateway, const struct event *events, uint64_t count, uint64_t now)
+{
+    (void)now;  /* the records have their times */
+    struct venue *venue = venue_of(gateway);
+    uint64_t open = min(venue->stats.open, room(venue));
+    count = min(count, (room(venue) - open) / 2);
+    for (uint64_t i = 0; i < count; i++)
+        market_record(venue, &events[i]);
+    return count;
 }
 
 /* Orders. */
@@ -343,20 +355,56 @@ static void cancel_order(struct venue *venue, const struct event *request, struc
     leave(venue, row);
 }
 
-void venue_orders(struct venue *venue, const struct event *orders, uint64_t count, uint64_t now)
+static void request(struct venue *venue, const struct event *request, struct moment at)
 {
-    struct moment at = { now, now };
-    for (uint64_t i = 0; i < count; i++) {
-        if (orders[i].kind == EVENT_ORDER_CANCEL) {
-            cancel_order(venue, &orders[i], at);
-            continue;
-        }
-        venue->stats.orders++;
-        if (orders[i].kind == EVENT_ORDER_NEW)
-            new_order(venue, &orders[i], at);
-        else
-            report_reject(venue, &orders[i], EVENT_REJECT, REJECT_VENUE, at);
+    if (request->kind == EVENT_ORDER_CANCEL) {
+        cancel_order(venue, request, at);
+        return;
     }
-    if (count)
-        ring_publish(venue->reports);
+    venue->stats.orders++;
+    if (request->kind == EVENT_ORDER_NEW)
+        new_order(venue, request, at);
+    else
+        report_reject(venue, request, EVENT_REJECT, REJECT_VENUE, at);
+}
+
+static uint64_t venue_orders(struct gateway *gateway, const struct event *orders, uint64_t count, uint64_t now)
+{
+    struct venue *venue = venue_of(gateway);
+    count = min(count, room(venue) / VENUE_REPORTS_PER_ORDER);
+    for (uint64_t i = 0; i < count; i++)
+        request(venue, &orders[i], (struct moment){ now, now });
+    return count;
+}
+
+/* The gateway. */
+
+static enum gateway_state venue_state(const struct gateway *gateway)
+{
+    (void)gateway;
+    return GATEWAY_UP;
+}
+
+static uint64_t venue_lost(const struct gateway *gateway) { return ((const struct venue *)gateway)->lost; }
+
+int venue_create(uint32_t orders_max, struct gateway **out)
+{
+    static const struct gateway_ops ops = {
+        .market = venue_market, .orders = venue_orders, .reports = venue_reports,
+        .state = venue_state, .lost = venue_lost, .close = venue_close,
+    };
+    *out = NULL;
+    struct venue *venue = calloc(1, sizeof *venue);
+    if (!venue)
+        return -ENOMEM;
+    venue->gateway.ops = &ops;
+    venue->reports_max = (uint64_t)orders_max + VENUE_ROOM;
+    venue->reports = malloc(venue->reports_max * sizeof *venue->reports);
+    int rc = venue->reports ? resting_create(&venue->pool, orders_max) : -ENOMEM;
+    if (rc < 0) {
+        venue_close(&venue->gateway);
+        return rc;
+    }
+    *out = &venue->gateway;
+    return 0;
 }

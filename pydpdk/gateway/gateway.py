@@ -1,143 +1,91 @@
-"""The simulated venue as a replay trades with it, and the money that it makes or loses."""
+"""Where approved orders go and where execution reports come from (csrc/trade/gateway.h)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from pydpdk._core import lib
+from pydpdk._core import ffi
 from pydpdk.core.closes import Closes
-from pydpdk.core.event import Events, join
-from pydpdk.core.layout import UNDEF_PRICE
-from pydpdk.core.ring import Reader, Ring
-from pydpdk.gateway.sim import SimVenue
+from pydpdk.core.event import EVENT, Events, join, records
+from pydpdk.errors import PydpdkError
 
-REPORT_SLOTS_MIN = 1 << 16
+STATES: dict[int, str] = {
+    value: name.removeprefix("GATEWAY_").lower()
+    for value, name in ffi.typeof("enum gateway_state").elements.items()
+}
+REPORTS_MAX = 1024  # taken at once
 
 
 class Gateway(Closes):
-    """A SimVenue with a report ring of its own that cannot overflow.
+    """Any ``struct gateway`` of the core, which it owns."""
 
-    It feeds the venue pieces that cause no more reports than the ring has slots (the bounds
-    stand in csrc/trade/venue.h) and takes the reports out after each.
-    """
-
-    def __init__(self, orders_max: int, slots_min: int = REPORT_SLOTS_MIN) -> None:
-        """``orders_max``: resting at once."""
-        slots = 1 << (max(slots_min, 2 * orders_max, lib.VENUE_REPORTS_PER_ORDER) - 1).bit_length()
-        self._stack = ExitStack()
-        self._ring = self._stack.enter_context(Ring(slots, clock="capture"))
-        self._reader = self._stack.enter_context(Reader(fd=self._ring.fd, from_start=True))
-        self.venue = self._stack.enter_context(SimVenue(self._ring, orders_max=orders_max))
-        self._events_max = (slots - orders_max) // 2
-        self._orders_max = slots // lib.VENUE_REPORTS_PER_ORDER
+    def __init__(self, pointer: Any) -> None:
+        """``pointer``: a ``struct gateway *``, closed by close() or when nobody has this left."""
+        self._ops = pointer.ops
+        self._pointer = ffi.gc(pointer, self._ops.close)
+        self._space = np.empty(REPORTS_MAX, EVENT)
+        self._out = records(self._space)
         self._reports: list[Events] = []
 
-    def market(self, events: Events) -> None:
-        """See SimVenue.market."""
-        for at in range(0, len(events), self._events_max):
-            self.venue.market(events[at : at + self._events_max])
-            self._drain()
+    @property
+    def pointer(self) -> Any:
+        """The ``struct gateway *``."""
+        if self._pointer is None:
+            raise PydpdkError(f"this {type(self).__name__} is closed: make another one")
+        return self._pointer
+
+    def books(self, feed: int, books: Any, gaps: Any = ffi.NULL) -> None:
+        """Show it the ``struct books *`` of a feed, the caller's; most gateways look at none.
+
+        ``gaps``: ``uint32_t *``, the feed's gap count; without it no book is stale by a gap.
+        """
+
+    def market(self, events: Events, now: int) -> None:
+        """Show it market records (dtype EVENT), in order, at record time ``now`` (ns)."""
+        if look := self._ops.market:
+            self._give(look, events, now)
 
     def orders(self, orders: Events, now: int) -> None:
-        """See SimVenue.orders."""
-        for at in range(0, len(orders), self._orders_max):
-            self.venue.orders(orders[at : at + self._orders_max], now)
-            self._drain()
+        """Give it approved orders and cancels (dtype EVENT), in order, at record time ``now``."""
+        self._give(self._ops.orders, orders, now)
 
-    def _drain(self) -> None:
-        while self._reader.ready():
-            self._reports.append(join([self._reader.batch(self._reader.slots)]))
-            self._reader.release()
+    def _give(self, give: Callable[..., int], events: Events, now: int) -> None:
+        """All of them, with reports taken in between where it lacks the room for more."""
+        pointer, held, at = self.pointer, records(events), 0
+        while (taken := give(pointer, held + at, len(events) - at, now)) < len(events) - at:
+            if not self._collect() and not taken:
+                raise PydpdkError("the gateway takes no record, though no report waits in it")
+            at += taken
+
+    def _collect(self) -> int:
+        """Reports that waited, into Python's hands; how many."""
+        before = len(self._reports)
+        count = REPORTS_MAX
+        while count == REPORTS_MAX:
+            count = self._ops.reports(self.pointer, self._out, REPORTS_MAX)
+            if count:
+                self._reports.append(join([self._space[:count]]))
+        return len(self._reports) - before
 
     def take(self) -> Events:
         """Execution reports since the last call, in order."""
+        self._collect()
         reports, self._reports = self._reports, []
         return reports[0] if len(reports) == 1 else join(reports)
 
     @property
-    def lost(self) -> int:
-        """Reports that found no room: none, unless a bound is wrong."""
-        return self._ring.stats().lost
-
-    def close(self) -> None:
-        """Forget all orders and reports."""
-        self._stack.close()
-
-
-class Fills:
-    """Cash, position and mark by instrument, in exact integers (1e-9 of the currency).
-
-    A position is valued at its mark: the last mid, or without one the price of the last fill.
-    ``profit`` is that of the whole account, kept up with every fill and mark.
-    """
-
-    def __init__(self) -> None:
-        self.cash: dict[int, int] = {}
-        self.position: dict[int, int] = {}
-        self.mids: dict[int, int] = {}
-        self.count = 0
-        self.shares = 0
-        self.profit = 0
-        self._last: dict[int, int] = {}
-        self._held = np.zeros(lib.FEEDS_MAX << 16, np.bool_)
-
-    def add(self, fills: Events) -> None:
-        """Book EVENT_FILL records."""
-        fields = ("instrument_id", "side", "price", "size")
-        for instrument, side, price, size in _rows(fills, slice(None), *fields):
-            signed = size if side == lib.SIDE_BID else -size
-            if instrument not in self.mids:
-                self._revalue(instrument, price)
-            self._last[instrument] = price
-            self.cash[instrument] = self.cash.get(instrument, 0) - signed * price
-            self.position[instrument] = self.position.get(instrument, 0) + signed
-            self.profit += signed * (self.mids.get(instrument, price) - price)
-            self._held[instrument] = True
-            self.count += 1
-            self.shares += size
-
-    def quotes(self, events: Events) -> None:
-        """Note the mids of the EVENT_QUOTE records of instruments that were traded."""
-        if not self.position:
-            return
-        held = self._held[events["instrument_id"]] & (events["kind"] == lib.EVENT_QUOTE)
-        rows = held.nonzero()[0]
-        for instrument, bid, ask in _rows(events, rows, "instrument_id", "bid", "ask"):
-            self.mark(instrument, bid, ask)
-
-    def mark(self, instrument: int, bid: int, ask: int) -> None:
-        """Note a mid, if both sides have a price."""
-        if bid > 0 and ask > 0 and UNDEF_PRICE not in (bid, ask):
-            mid = (bid + ask) // 2
-            self._revalue(instrument, mid)
-            self.mids[instrument] = mid
-
-    def _revalue(self, instrument: int, mark: int) -> None:
-        """Before the mark of an instrument becomes another."""
-        if position := self.position.get(instrument):
-            self.profit += position * (mark - self._mark(instrument))
-
-    def _mark(self, instrument: int) -> int:
-        mid = self.mids.get(instrument)
-        return self._last[instrument] if mid is None else mid
-
-    def open(self) -> dict[int, int]:
-        """Positions that are not flat."""
-        return {i: position for i, position in self.position.items() if position}
+    def state(self) -> str:
+        """Say "up", "down" or "closing"; gateway.h has what becomes of orders then."""
+        return STATES[self._ops.state(self.pointer)]
 
     @property
-    def unmarked(self) -> int:
-        """Open positions without a mid: they are valued at their last fill."""
-        return sum(instrument not in self.mids for instrument in self.open())
+    def lost(self) -> int:
+        """Reports that found no room, in all."""
+        return int(self._ops.lost(self.pointer))
 
-    def rows(self) -> dict[int, tuple[int, int, int]]:
-        """(position, cash, mark) of every instrument that was traded."""
-        return {i: (n, self.cash[i], self._mark(i)) for i, n in sorted(self.position.items())}
-
-
-def _rows(events: Events, rows: Any, *names: str) -> Iterable[tuple[int, ...]]:
-    return zip(*(events[name][rows].tolist() for name in names), strict=True)
+    def close(self) -> None:
+        """Forget all orders and reports. Harmless when repeated."""
+        self._pointer = None

@@ -21,12 +21,13 @@ from pydpdk.engine.engine import AGAIN, Engine
 from pydpdk.engine.feed import Feed
 from pydpdk.engine.survey import find_feeds
 from pydpdk.errors import DataError, UsageError
-from pydpdk.gateway.gateway import Fills
+from pydpdk.gateway.sim import SimVenue
 from pydpdk.lockstep.account import broken_sources, loop_result, unexplained
 from pydpdk.lockstep.result import PROFIT, Result, exact, levels, positions
 from pydpdk.source.source import open_sources
 from pydpdk.stage.stage import Stage, arguments, load_strategy
 from pydpdk.trade.desk import NO_ORDERS, Desk, Trading
+from pydpdk.trade.fills import Fills
 from pydpdk.trade.limits import RiskConfig
 from pydpdk.trade.risk import Risk
 
@@ -155,7 +156,8 @@ class Replay(Closes):
             self.desk: Desk | None = None
             if stage:
                 risk = stack.enter_context(Risk(config, feeds=len(found)))
-                self.desk = stack.enter_context(Desk(Trading(stage, risk), keep=keep))
+                venue = stack.enter_context(SimVenue())
+                self.desk = Desk(Trading(stage, risk, venue), keep=keep)
                 for feed in self.engine.feeds:
                     self.desk.attach(feed.index, feed.books, feed.gaps_pointer)
             self._stack = stack.pop_all()

@@ -14,7 +14,7 @@ from pydpdk.core.hist import Hist
 from pydpdk.core.instruments import SYMBOL
 from pydpdk.engine.engine import Engine
 from pydpdk.errors import HostError, UsageError
-from pydpdk.gateway.gateway import Fills
+from pydpdk.trade.fills import Fills
 
 Array = np.ndarray[Any, Any]
 LEVEL = np.dtype(

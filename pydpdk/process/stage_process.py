@@ -18,16 +18,20 @@ from typing import Any
 import numpy as np
 
 from pydpdk._core import lib
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import EVENT, Events, join
+from pydpdk.core.hist import Hist
 from pydpdk.core.layout import UNDEF_PRICE
 from pydpdk.core.ring import Reader
 from pydpdk.core.utc import ClockDomainError, Utc, same_domain
+from pydpdk.engine.feed import Feed
 from pydpdk.engine.mirror import Mirror
 from pydpdk.errors import PydpdkError
+from pydpdk.gateway.sim import SimVenue
 from pydpdk.process import config as configuration
 from pydpdk.process import rundir
 from pydpdk.process.engine_process import Speaker
-from pydpdk.process.times import Times
+from pydpdk.process.times import TRADER, Times
 from pydpdk.stage.stage import StageError, load_strategy
 from pydpdk.trade.desk import Desk, Trading
 from pydpdk.trade.risk import Risk
@@ -80,7 +84,56 @@ class Batches:
         return told
 
 
-class Trader:
+class Seat(Closes):
+    """A desk at a ring, with books of its own, as it is in a process of its own."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        feeds: Sequence[Feed],
+        trading: Trading,
+        times: dict[str, Hist] | None = None,
+    ) -> None:
+        """``feeds``: those of that ring, in the order of their numbers."""
+        self._stack = ExitStack()
+        self.clock = self._stack.enter_context(Utc())
+        self.batches = Batches(reader, len(feeds))
+        self.times = times or {name: Hist() for name in TRADER}
+        self.desk = Desk(trading, times=self.times)
+        self.mirrors = []
+        for number, feed in enumerate(feeds):
+            mirror = self._stack.enter_context(Mirror(feed, number))
+            self.desk.attach(number, mirror.books, mirror.gaps)
+            self.mirrors.append(mirror)
+        self.refused: dict[str, str] = {}  # latencies that cannot be told, and why
+        try:
+            same_domain(reader.clock, "tsc")
+        except ClockDomainError as error:
+            self.refused = dict.fromkeys(("wire_to_stage", "tick_to_trade"), str(error))
+        self.begun = 0
+        """When the last batch was seen, time.perf_counter_ns()."""
+        self.frozen = False
+        """Only the books go on."""
+
+    def on_batch(self, batch: Events, now: int) -> None:
+        """Take in a batch that ``batches`` gave. StageError."""
+        self.begun, tick = time.perf_counter_ns(), None
+        if not self.refused:
+            late = max(self.clock.now() - now, 0)
+            self.times["wire_to_stage"].add(late)
+            tick = self.begun - late
+        for mirror in self.mirrors:
+            mirror.apply(batch)
+        if not self.frozen:
+            self.desk.on_batch(batch, now, tick)
+            self.times["batch"].add(time.perf_counter_ns() - self.begun)
+
+    def close(self) -> None:
+        """Let go of the books."""
+        self._stack.close()
+
+
+class Trader(Closes):
     """One stage of a configuration at work on one ring."""
 
     def __init__(
@@ -90,27 +143,17 @@ class Trader:
         config = configuration.load(path)
         self.plan = config.stages[index]
         self._stack = ExitStack()
-        self.clock = self._stack.enter_context(Utc())
         reader = Reader(ring, policy=self.plan.policy, from_start=not again, batch_max=BATCH_MAX)
         self.reader = self._stack.enter_context(reader)
-        self.batches = Batches(self.reader, len(feeds))
         self.first = self.reader.position
         by_name = {plan.feed.name: plan.feed for plan in config.feeds}
         risk = self._stack.enter_context(Risk(self.plan.limits, feeds=len(feeds)))
-        trading = Trading(load_strategy(self.plan.strategy, self.plan.params), risk)
+        venue = self._stack.enter_context(SimVenue())
+        trading = Trading(load_strategy(self.plan.strategy, self.plan.params), risk, venue)
         times = Times.attach(rundir.times_path(config.name, f"stage{index}"), writer=True)
         self.times = self._stack.enter_context(times).hists
-        self.desk = self._stack.enter_context(Desk(trading, times=self.times))
-        self.mirrors = []
-        for number, name in enumerate(feeds):
-            mirror = self._stack.enter_context(Mirror(by_name[name], number))
-            self.desk.attach(number, mirror.books, mirror.gaps)
-            self.mirrors.append(mirror)
-        self.refused: dict[str, str] = {}  # latencies that cannot be told, and why
-        try:
-            same_domain(self.reader.clock, "tsc")
-        except ClockDomainError as error:
-            self.refused = dict.fromkeys(("wire_to_stage", "tick_to_trade"), str(error))
+        seat = Seat(self.reader, [by_name[name] for name in feeds], trading, self.times)
+        self.seat = self._stack.enter_context(seat)
         self.error = ""
         self._due = 0.0  # of the next status
 
@@ -120,37 +163,27 @@ class Trader:
         while not self.reader.ended:
             if not self.reader.wait(WAIT_S) and os.getppid() != parent:
                 break  # nobody is left to close the ring
-            for batch, now in self.batches.poll():
+            for batch, now in self.seat.batches.poll():
                 self._on_batch(batch, now, say)
                 self._tell(say)  # in a backlog too: that is when it matters
             self._tell(say)
         if not self.error:
-            self.desk.take_reports()
+            self.seat.desk.take_reports()
 
     def _tell(self, say: Any) -> None:
         if time.monotonic() >= self._due:
-            self.clock.update()
+            self.seat.clock.update()
             say("status", **self.status())
             self._due = time.monotonic() + STATUS_S
 
     def _on_batch(self, batch: Events, now: int, say: Any) -> None:
-        begun, tick = time.perf_counter_ns(), None
-        if not self.refused:
-            late = max(self.clock.now() - now, 0)
-            self.times["wire_to_stage"].add(late)
-            tick = begun - late
-        for mirror in self.mirrors:
-            mirror.apply(batch)
-        if self.error:
-            return
         try:
-            self.desk.on_batch(batch, now, tick)
+            self.seat.on_batch(batch, now)
         except StageError as error:
-            self.error = str(error)
+            self.error, self.seat.frozen = str(error), True
             say("raised", error=str(error), traceback=error.traceback, now=now)
             if self.plan.on_error == "restart":
                 raise
-        self.times["batch"].add(time.perf_counter_ns() - begun)
 
     def status(self) -> dict[str, Any]:
         """What the stage has done so far; safe at any time."""
@@ -160,21 +193,22 @@ class Trader:
             "strategy": self.plan.strategy,
             "params": list(self.plan.params),
             "first": self.first,
-            "read": self.batches.read,
+            "read": self.seat.batches.read,
             "lost": self.reader.lost,
             "lag": lag,
             "frozen": self.error,
+            "gateway": self.seat.desk.gateway.state,
         }
 
     def result(self) -> dict[str, Any]:
         """The stage's account after its end: what it read, what it ordered, how late it was."""
         return {
             **self.status(),
-            "orders": self.desk.result(),
-            "mirror": [mirror.stats for mirror in self.mirrors],
-            "books": [f"{mirror.books.hash():016x}" for mirror in self.mirrors],
+            "orders": self.seat.desk.result(),
+            "mirror": [mirror.stats for mirror in self.seat.mirrors],
+            "books": [f"{mirror.books.hash():016x}" for mirror in self.seat.mirrors],
             "clock": self.reader.clock,
-            "latency_refused": self.refused,
+            "latency_refused": self.seat.refused,
             "latency_ns": {
                 name: hist.percentiles() for name, hist in self.times.items() if hist.count
             },

@@ -1,7 +1,8 @@
-"""The trading desk: a strategy, risk and a simulated venue, driven by batches of records.
+"""The trading desk: a strategy, risk and a gateway, driven by batches of records.
 
 A replay drives it in lockstep with its engine, a live stage from the ring of another process. It
-is the same function of the batches: the records go to the venue (resting orders may fill), the
+is the same function of the batches: the records go to the gateway (at a simulated venue resting
+orders may fill), the
 strategy gets the reports of the batch before and these records, its orders pass risk, and what
 passed reaches the venue, whose reports wait for the next batch.
 """
@@ -10,8 +11,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,11 @@ import numpy as np
 
 from pydpdk._core import lib
 from pydpdk.core.books import Books
-from pydpdk.core.closes import Closes
 from pydpdk.core.event import NO_EVENTS, Events, join
 from pydpdk.core.hist import Hist
-from pydpdk.gateway.gateway import Fills, Gateway
+from pydpdk.gateway.gateway import Gateway
 from pydpdk.stage.stage import Runner, Stage
+from pydpdk.trade.fills import Fills
 from pydpdk.trade.risk import REJECTS, Risk
 
 KINDS_MAX = 256
@@ -43,20 +42,19 @@ NO_ORDERS: dict[str, Any] = {"sent": 0, "rejected": {}, "filled": 0}
 
 @dataclass
 class Trading:
-    """A strategy and what stands between it and the venue."""
+    """A strategy, what stands between it and the market, and where its orders go."""
 
     stage: Stage
     risk: Risk
-    orders_max: int = 1 << 16
+    gateway: Gateway
 
 
-class Desk(Closes):
+class Desk:
     """One strategy at work. ``keep``: orders and reports stay in ``records``, else are counted.
 
     It also keeps ``profits``: (record time, profit in 1e-9) after each batch that changed it.
 
-    ``times``: where to count stage, risk, send and tick_to_trade (process/times.py). ``wire`` gets
-    what risk approved, batch by batch, before the simulated venue does.
+    ``times``: where to count stage, risk, send and tick_to_trade (process/times.py).
     """
 
     def __init__(
@@ -65,30 +63,27 @@ class Desk(Closes):
         *,
         keep: bool = False,
         times: dict[str, Hist] | None = None,
-        wire: Callable[[Events], None] | None = None,
     ) -> None:
         self.risk = trading.risk
+        self.gateway = trading.gateway
         self.fills = Fills()
         self.records: dict[str, list[Events]] = {"sent": [], "reports": []}
         self.profits: list[tuple[int, int]] = []
         self.times = times or {name: Hist() for name in DESK_TIMES}
         self._keep = keep
         self._profit = 0
-        self._wire = wire
         self._noted: dict[str, list[Events]] = {"sent": [], "reports": []}
         self._kinds = np.zeros(KINDS_MAX, np.int64)  # of orders and reports: no kind is both
         self._rejected = np.zeros(lib.REJECT_END, np.int64)
         self._digests = {"sent": 0, "reports": 0}
         self._books: dict[int, Books] = {}
-        self._stack = ExitStack()
-        self._gateway = self._stack.enter_context(Gateway(trading.orders_max))
         self._runner = Runner(trading.stage)
         self._rejects = NO_EVENTS
 
     def attach(self, feed: int, books: Books, gaps: Any) -> None:
         """Trade against ``books`` of feed number ``feed``; ``gaps``: ``uint32_t *``, its count."""
         self._books[feed] = books
-        self._gateway.venue.books(feed, books.pointer, gaps)
+        self.gateway.books(feed, books.pointer, gaps)
         self.risk.books(feed, lib.books_all(books.pointer), gaps)
 
     def on_batch(self, events: Events, now: int, begun: int | None) -> None:
@@ -96,7 +91,7 @@ class Desk(Closes):
 
         ``begun``: its tick's time on perf_counter_ns(); None: that cannot be told.
         """
-        self._gateway.market(events)
+        self.gateway.market(events, now)
         self.risk.on_market(events)
         reports = self.take_reports()
         self.fills.quotes(events)
@@ -111,9 +106,7 @@ class Desk(Closes):
         # Whole microseconds: a source that cuts its stamps must not move the rate's window.
         approved, self._rejects = self.risk.pass_orders(orders, now - now % 1000)
         passed = time.perf_counter_ns()
-        if self._wire:
-            self._wire(approved)
-        self._gateway.orders(approved, now)
+        self.gateway.orders(approved, now)
         sent = time.perf_counter_ns()
         self.times["risk"].add((passed - done) // len(orders), len(orders))
         self.times["send"].add(sent - passed)
@@ -128,7 +121,7 @@ class Desk(Closes):
 
     def take_reports(self) -> Events:
         """Reports since the last batch: risk's rejects, then the venue's."""
-        from_venue, rejects = self._gateway.take(), self._rejects
+        from_venue, rejects = self.gateway.take(), self._rejects
         self._rejects = NO_EVENTS
         if not len(from_venue) and not len(rejects):
             return NO_EVENTS
@@ -176,13 +169,9 @@ class Desk(Closes):
         return {
             **{name: int(self._kinds[kind]) for name, kind in NAMES.items()},
             "rejected": {REJECTS[i]: n for i, n in enumerate(self._rejected.tolist()) if n},
-            "reports_lost": self._gateway.lost,
+            "reports_lost": self.gateway.lost,
             "shares": self.fills.shares,
             "profit_1e9": self.fills.profit,
             "unmarked": self.fills.unmarked,
             "digest": "-".join(f"{crc:08x}" for crc in self._digests.values()),
         }
-
-    def close(self) -> None:
-        """Forget all orders."""
-        self._stack.close()

@@ -48,7 +48,7 @@ class Agent:
         self._engine: Engine | None = None
         self._frames: Any = None
         self._socket: socket.socket | None = None
-        self._trader: trading.Trader | None = None
+        self._turns: trading.Turns | None = None
 
     def open(self, spec: str) -> Answer:
         """A source, numbered from 0."""
@@ -253,15 +253,15 @@ class Agent:
     def trader(self, ring_fd: int, orders_max: int, mac: str, address: str) -> Answer:
         """A strategy at a ring, its orders to go out through source 0."""
         send = trading.Sender(self._sources[0].pointer, mac, address)
-        self._trader = trading.Trader(ring_fd, orders_max, send)
-        self._stack.callback(self._trader.close)
+        self._turns = trading.Turns(ring_fd, orders_max, send)
+        self._stack.callback(self._turns.close)
         return {}
 
     def trade(self, idle_ms: int) -> Answer:
-        """Until the end of a turn: see :meth:`trading.Trader.turn`."""
-        assert self._trader is not None
+        """Until the end of a turn: see :meth:`trading.Turns.turn`."""
+        assert self._turns is not None
         self._ready()
-        return self._trader.turn(idle_ms * 1_000_000)
+        return self._turns.turn(idle_ms * 1_000_000)
 
     def trade_socket(self, wanted: int, idle_ms: int, spin: bool, interface: str) -> Answer:
         """The same in pure Python between two kernel sockets."""

@@ -10,23 +10,24 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
 
 from pydpdk.bench.loops import ffi, lib
 from pydpdk.bench.wires.stamps import HEADERS, SEQUENCE_AT
+from pydpdk.core.closes import Closes
 from pydpdk.core.event import Event, Events, records
 from pydpdk.core.hist import Hist
 from pydpdk.core.ring import Reader
 from pydpdk.engine.feed import Feed
-from pydpdk.engine.mirror import Mirror
-from pydpdk.process.stage_process import Batches
+from pydpdk.gateway.sim import SimVenue
+from pydpdk.process.stage_process import Seat
 from pydpdk.source.source import Source
 from pydpdk.stage.stage import Orders, Stage
-from pydpdk.trade.desk import Desk, Trading
+from pydpdk.trade.desk import Trading
 from pydpdk.trade.limits import AccountLimits, RiskConfig
 from pydpdk.trade.risk import Risk
 
@@ -77,10 +78,11 @@ class Follow(Stage):
         orders.buy(event.instrument_id, event.price, SHARES, ioc=True)
 
 
-class Sender:
-    """Approved orders encoded and sent through a source; times of both in ``times``."""
+class Sender(SimVenue):
+    """The simulated venue, before which each order goes out through a source as a frame."""
 
     def __init__(self, out: Any, mac: str, address: str) -> None:
+        super().__init__()
         route = {
             "dst_mac": list(MAC), "src_mac": list(bytes.fromhex(mac)),
             "dst": list(socket.inet_aton(GROUP)), "src": list(socket.inet_aton(address)),
@@ -96,38 +98,44 @@ class Sender:
             "struct bench_orders *",
             {"out": out, "encoder": self._encoder, "give_up_ns": GIVE_UP_NS},
         )
-        self.times: dict[str, Hist] = {}
+        self.begin()
 
-    def learn(self, events: Events) -> None:
-        """Symbols from the directory records among them."""
+    def begin(self) -> None:
+        """Forget what was sent."""
+        self.times = {name: Hist() for name in ("encode: per order", "send: per burst")}
+        self.sent: list[tuple[int, int]] = []
+        """Wire price of each order, and when it was encoded (CLOCK_MONOTONIC, ns)."""
+
+    def market(self, events: Events, now: int) -> None:
+        """Learn symbols from the directory records, too."""
         named = events[events["kind"] == lib.EVENT_INSTRUMENT]
         self._symbols[named["instrument_id"]] = named["order_id"]
+        super().market(events, now)
 
-    def send(self, orders: Events) -> Iterator[tuple[Events, int]]:
-        """Of a batch, in bursts: each, and when it was encoded (CLOCK_MONOTONIC, ns)."""
+    def orders(self, orders: Events, now: int) -> None:
+        """Send them in bursts."""
         for at in range(0, len(orders), lib.BENCH_ORDERS_MAX):
             some = orders[at : at + lib.BENCH_ORDERS_MAX]
             begun = time.monotonic_ns()
             lib.bench_orders(self.work, records(some), len(some))
             self.times["encode: per order"].add(self.work.encode_ns // len(some), len(some))
             self.times["send: per burst"].add(self.work.send_ns)
-            yield some, begun + self.work.encode_ns
+            ready = begun + self.work.encode_ns
+            self.sent += [(price // UNIT, ready) for price in some["price"].tolist()]
+        super().orders(orders, now)
 
 
-class Trader:
-    """Mirror, strategy, risk and simulated venue at a ring, as in a stage process."""
+class Turns(Closes):
+    """The seat of a stage process, turn by turn."""
 
     def __init__(self, ring_fd: int, orders_max: int, sender: Sender) -> None:
-        self._reader = Reader(fd=ring_fd, from_start=True)
-        self._batches = Batches(self._reader, 1)
-        self._sender = sender
+        self._stack = ExitStack()
+        self._sender = self._stack.enter_context(sender)
+        self._risk = self._stack.enter_context(Risk(RISK, orders_max=orders_max))
+        self._reader = self._stack.enter_context(Reader(fd=ring_fd, from_start=True))
         feed = Feed("itch50", orders_max=orders_max, levels_max=2 * orders_max)
-        self._mirror = Mirror(feed)
-        self._risk = Risk(RISK, orders_max=orders_max)
-        self._desk = Desk(Trading(Follow(), self._risk), wire=self._on_approved)
-        self._desk.attach(0, self._mirror.books, self._mirror.gaps)
-        self._begun = 0
-        self._rows: list[list[int]] = []
+        seat = Seat(self._reader, [feed], Trading(Follow(), self._risk, sender))
+        self._seat = self._stack.enter_context(seat)
 
     def turn(self, idle_ns: int) -> Answer:
         """Until a system event: ``rows`` are ``[price, begun, ready]`` of each order sent.
@@ -135,48 +143,40 @@ class Trader:
         ``begun``: its batch was seen; ``ready``: it was encoded; CLOCK_MONOTONIC ns.
         ``hists``: of strategy and risk, encode and send, by name, encoded.
         """
-        self._rows = []
-        self._sender.times = {name: Hist() for name in ("encode: per order", "send: per burst")}
-        inside = self._desk.times["stage"], self._desk.times["risk"]
+        self._sender.begin()
+        inside = self._seat.times["stage"], self._seat.times["risk"]
         before = [hist.copy() for hist in inside]
-        self._until_system(idle_ns)
+        rows = self._until_system(idle_ns)
         parts = [now.since(then) for now, then in zip(inside, before, strict=True)]
         hists = dict(zip(("strategy: per batch", "risk: per order"), parts, strict=True))
         work, stats = self._sender.work, self._risk.stats()
         return {
-            "rows": self._rows,
+            "rows": rows,
             "hists": {name: hist.encode() for name, hist in (hists | self._sender.times).items()},
             "rejected": stats["rejected"], "refused": work.refused, "unsent": work.unsent,
         }  # fmt: skip
 
-    def _until_system(self, idle_ns: int) -> None:
+    def _until_system(self, idle_ns: int) -> list[list[int]]:
+        """Spins: what a nap of the stage adds is not what is asked here."""
         ready, clock = self._reader.ready, time.monotonic_ns
+        seat, sent = self._seat, self._sender.sent
+        rows: list[list[int]] = []
         last, ended = clock(), False
         while not ended and clock() - last < idle_ns:
             for _ in range(LOOKS):
                 if not ready():
                     continue
-                for batch, now in self._batches.poll():
-                    ended |= self._on_batch(batch, now)
+                for batch, now in seat.batches.poll():
+                    seat.on_batch(batch, now)
+                    rows += [[price, seat.begun, at] for price, at in sent[len(rows) :]]
+                    ended |= bool(np.any(batch["kind"] == lib.EVENT_SYSTEM))
                 last = clock()
                 break
-
-    def _on_batch(self, batch: Events, now: int) -> bool:
-        self._begun = time.monotonic_ns()
-        self._mirror.apply(batch)
-        self._sender.learn(batch)
-        self._desk.on_batch(batch, now, self._begun)
-        return bool(np.any(batch["kind"] == lib.EVENT_SYSTEM))
-
-    def _on_approved(self, orders: Events) -> None:
-        for some, ready in self._sender.send(orders):
-            prices = some["price"].tolist()
-            self._rows += [[price // UNIT, self._begun, ready] for price in prices]
+        return rows
 
     def close(self) -> None:
-        """Leaves the ring."""
-        for part in (self._desk, self._risk, self._mirror, self._reader):
-            part.close()
+        """Leave the ring."""
+        self._stack.close()
 
 
 def order_socket(interface: str) -> socket.socket:
@@ -188,7 +188,7 @@ def order_socket(interface: str) -> socket.socket:
 
 
 def answer(sock: socket.socket, out: socket.socket, wanted: int, idle_ns: int) -> Answer:
-    """As :meth:`Trader.turn` without books and limits: parse, decide, send; ``rows`` alone."""
+    """As :meth:`Turns.turn` without books and limits: parse, decide, send; ``rows`` alone."""
     rows: list[list[int]] = []
     buffer, clock, to = bytearray(2048), time.monotonic_ns, (GROUP, PORT)
     last, receive, parse, say = clock(), sock.recv_into, ADD.unpack_from, ENTER_ORDER.pack
