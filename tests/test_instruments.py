@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,10 @@ import pytest
 from pydpdk._core import lib
 from pydpdk.core.instruments import FEED_BYTES, INSTRUMENT, Instruments
 from pydpdk.core.ring import Ring
-from pydpdk.errors import CoreError, PydpdkError
+from pydpdk.errors import CoreError, PydpdkError, UsageError
+from pydpdk.lockstep.replay import Replay
+from pydpdk.lockstep.result import levels
+from pydpdk.synth.gen import generate
 from tests import iex_spec, itch50_spec
 from tests.command import ROOT
 from tests.decoding import Decoding
@@ -290,4 +292,32 @@ def test_instruments_beyond_65535_are_refused_by_name() -> None:
         assert table.refused(0) == ["LATE", "LATER", *(f"T{n}" for n in range(6))]
         assert len(table.symbols(0)) == LAST
         assert table.symbol(LAST) == f"S{LAST - 1}"
-        assert not re.search("LATE", "".join(table.symbols(0).values()))
+
+
+# --- what an engine answers ---
+
+
+def test_an_engine_answers_with_whole_symbols(tmp_path: Path) -> None:
+    day = tmp_path / "day.pcap"
+    generate(day, messages=2_000, instruments=20, seed=1)
+    with Replay(day, ["itch50"], keep_events=True) as replay:
+        replay.run()
+        engine, (feed,) = replay.engine, replay.engine.feeds
+        events = replay.events()
+        told = events[events["kind"] == lib.EVENT_INSTRUMENT]
+        numbers, symbols = told["instrument_id"].tolist(), told["order_id"].tolist()
+        before = {
+            n: s.to_bytes(8, "little").decode().rstrip()
+            for n, s in zip(numbers, symbols, strict=True)
+        }
+        assert engine.instruments() == engine.table.symbols(0) == before
+        traded = int(levels(engine)["instrument_id"][0])
+        engine.table.put(traded, "BTC-ICOND-27SEP24-50000_55000_70000_75000")
+        after = before | {traded: "BTC-ICOND-27SEP24-50000_55000_70000_75000"}
+        assert engine.instruments() == after
+        assert feed.instrument(after[traded]) == traded
+        result = replay.result()
+    assert result.symbols == after
+    assert [len(side) for side in result.book(after[traded])] > [0, 0]
+    with pytest.raises(UsageError, match="no instrument"):
+        result.book(before[traded])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pydpdk._core import lib
+from pydpdk.core.instruments import Instruments
 from pydpdk.core.ring import Ring
 from pydpdk.errors import CoreError
 from pydpdk.process import rundir
@@ -109,16 +110,21 @@ def test_a_dead_engine_is_told_and_followed_by_another(
         watch = Watch(run)
         with feeding(pydpdk_feeder, days[0], pps=PPS):
             run.until(lambda _: run.counter("frames_parsed") > 1_000, "part of a session")
+            names = Instruments.attach(rundir.instruments_name(run.name, 0))
+            named = names.symbols(0)
             died = time.time_ns()
             kill(pid, how)
+            assert names.symbols(0) == named != {}, "they outlive their engine"
             run.until(mended, "mended")
             time.sleep(0.3)  # frames for the second engine, in mid-session
+            assert names.symbols(0) == named, "it is the same session"
         run.idle()
         assert run.status()["engine"]["loops"][0]["suspect"] == {"itch": True}
         first, broken, second = watch.of(lib.EVENT_ENGINE)
         ledger = pydpdk_feeder(days[1], pps=PPS)
         run.until(lambda _: run.counter("session_resets") == 1, "the next session")
         run.idle()
+        names.close()
         record = run.stop()
     assert run.process.returncode == 0, run.log
     assert [int(e["order_id"]) for e in (first, broken, second)] == [1, 1, 2]

@@ -45,7 +45,7 @@ struct port {                   /* one queue of a device */
     uint32_t frame_max;         /* bytes of the longest frame that is sent */
     uint32_t idle;              /* empty bursts in a row */
     uint32_t cut_at;            /* UINT32_MAX: the driver cuts nothing */
-    struct source_stats own;      /* what this queue counts itself */
+    struct source_stats counted;     /* what this queue counts itself */
     struct rte_mbuf **withheld; /* by port_hold() */
     uint32_t withheld_count;
 };

@@ -82,7 +82,7 @@ static void view(struct port *port, unsigned i, uint64_t *now, struct packet *pa
         data = slot;
     }
     uint32_t wirelen = RTE_MAX(mbuf->pkt_len, len) + (len >= port->cut_at);
-    port->own.oversize += wirelen > len;
+    port->counted.oversize += wirelen > len;
     *packet = (struct packet){
         .data = data,
         .ts_recv = stamp(port, mbuf, now),
@@ -108,7 +108,7 @@ static int replay_end(const struct port *port)
 static void look_at_pool(struct port *port)
 {
     if (port->idle++ % IDLE == 0)
-        port->own.starved += (unsigned)rte_mempool_empty(port->pool);
+        port->counted.starved += (unsigned)rte_mempool_empty(port->pool);
 }
 
 int port_burst(struct source *source, struct packet *packets, int max)
@@ -129,7 +129,7 @@ int port_burst(struct source *source, struct packet *packets, int max)
     uint64_t now = 0;
     for (unsigned i = 0; i < port->count; i++)
         view(port, i, &now, &packets[i]);
-    port->own.received += port->count;
+    port->counted.received += port->count;
     return port->count;
 }
 
@@ -172,7 +172,7 @@ int port_send(struct source *source, const struct outgoing *frames, int count)
     struct port *port = (struct port *)source;
     int done = 0, some = 0, rc = 0;
     if (count > 0 && (rc = fits(port, frames)) < 0) {
-        port->own.send_refused++;
+        port->counted.send_refused++;
         return rc;
     }
     while (done < count) {
@@ -181,7 +181,7 @@ int port_send(struct source *source, const struct outgoing *frames, int count)
         if (some < most)
             break;
     }
-    port->own.sent += (uint64_t)done;
-    port->own.send_full += done < count && fits(port, &frames[done]) == 0;
+    port->counted.sent += (uint64_t)done;
+    port->counted.send_full += done < count && fits(port, &frames[done]) == 0;
     return done;
 }

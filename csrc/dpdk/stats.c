@@ -30,7 +30,7 @@ int port_stats(struct source *source, struct source_stats *stats)
     int rc = rte_eth_stats_get(port->id, &device);
     if (rc < 0)
         return rc;
-    *stats = port->own;
+    *stats = port->counted;
     stats->missed = missed(port->device, device.imissed);
     stats->no_mbuf = device.rx_nombuf;
     stats->errors = device.ierrors;

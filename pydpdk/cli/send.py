@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import click
@@ -70,6 +71,7 @@ def command(
         Sender(path, port, pace, laps=laps or 2**62, frames=count or 0, core=core) as sender,
     ):
         result = run(sender, min(ends, default=None))
+        time.sleep(port.description.kind.linger_s)
     if as_json:
         emit_json(result)
     else:

@@ -28,6 +28,7 @@ class Kind:
     joins: str  # who holds multicast memberships: "kernel", "own" (IGMP of ours) or "none"
     file: bool = False  # the argument names a capture
     ends: bool = False
+    linger_s: float = 0.0  # a sender stays so long: what the peer has not taken dies with us
     waits: bool = False  # frames wait for a slow reader, or are lost where that is counted
     stamped: bool = False  # the driver stamps frames in UTC
     makes: bool = False  # the driver makes its interface, whose MAC is the kernel's on its side

@@ -96,7 +96,7 @@ KINDS = (
     Kind(
         "memif", "net_memif", "key=value,...", "", device_arguments, opening.port,
         losses="unknown", stamps="host clock, one per burst", truncation="none",
-        bypass=True, copies=2, joins="own",
+        bypass=True, copies=2, joins="own", linger_s=1.0,
     ),
     Kind(
         "null", "net_null", "key=value,...", "", device_arguments, opening.port,

@@ -99,6 +99,9 @@ def crossed() -> Iterator[Vector]:
     cross, lock = itch_add(3, b"B", 5, 1_020_000), itch_add(3, b"S", 5, 1_000_000)
     yield told("b120_crossed", cross, events=2, wrong=False, book_crossed=1)
     yield told("b120_locked", lock, events=2, wrong=False, book_crossed=1)
+    most, more = itch_add(4, b"B", 2**32 - 2, 1_001_000), itch_add(5, b"B", 7, 1_001_000)
+    above = "b119_level_above_32_bits"
+    yield told(above, most, more, events=4, wrong=False, quote_size_cut=1)
     back = itch_delete(3)
     yield told("b120_crossed_and_back", cross, back, events=4, wrong=False, book_crossed=1)
 
