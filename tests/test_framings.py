@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import missing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +18,7 @@ ROOMS = ("base", "session", "arbiter", "book", "ring", "decode", "engine")
 LEFT_OUT = {"decode.c", "itch50.c", "iex.c", "engine.c"}
 
 
+@pytest.mark.slow
 def test_a_framing_is_a_row(tmp_path: Path) -> None:
     """A size that counts itself, numbers of packets, and a stream without numbers."""
     compiler = shutil.which("gcc") or shutil.which("cc") or missing("gcc")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 STRESS = ROOT / "tests" / "c" / "ring_stress.c"
 MODEL = ROOT / "tests" / "spin" / "ring.pml"
@@ -110,7 +112,6 @@ def test_model_holds(defines: tuple[str, ...], tmp_path: Path) -> None:
     assert_proven(check_model(tmp_path, *defines))
 
 
-@pytest.mark.slow
 def test_model_holds_with_both_readers(tmp_path: Path) -> None:
     assert_proven(check_model(tmp_path, "-DOFFERS=5"))
 

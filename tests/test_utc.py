@@ -247,6 +247,7 @@ def stress(where: Path, turns: int, *flags: str, tries: int = 1) -> tuple[int, s
     return ran.returncode, ran.stderr
 
 
+@pytest.mark.slow
 def test_readers_never_see_half_a_turn(tmp_path):
     assert stress(tmp_path, 2_000_000, "-O2") == (0, "")
 
@@ -255,6 +256,7 @@ def test_thread_sanitizer_finds_nothing(tmp_path):
     assert stress(tmp_path, 100_000, *TSAN) == (0, "")
 
 
+@pytest.mark.slow
 def test_without_the_second_look_they_would(tmp_path):
     code, said = stress(tmp_path, 2_000_000, "-O2", "-DUTC_VALIDATE=0", tries=10)
     assert (code, "violation" in said) == (1, True)
