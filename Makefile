@@ -16,12 +16,12 @@ help:           ## this list
 demo: build     ## generate a session, replay it through DPDK, trade on it (under a minute)
 	$(BIN)/pydpdk demo
 
-# Tests that share what is dear to make (a virtual machine, a million messages) go to one worker.
-PARALLEL := -n 2 --dist loadgroup
+# A file to a worker: slow tests share what is dear to make (a virtual machine, a million messages).
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 CHECK := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 check: build .setup-test  ## lint, types and the fast tests (three minutes on two cores)
 	$(CHECK)
-	$(BIN)/pytest $(PARALLEL) -m 'not slow and not live' $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m 'not slow and not live' $(PYTEST_ARGS)
 
 test: build .setup-test  ## the whole suite, the sanitizer build and the fuzzer included
 	$(CHECK)

@@ -25,6 +25,11 @@ settings.register_profile(
 settings.load_profile("pydpdk")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no worker is left with a long one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def missing(what: str) -> None:
     """Skip by name; in CI what is missing is a failure."""
     if os.environ.get("CI"):

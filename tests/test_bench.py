@@ -24,7 +24,7 @@ from pydpdk.host.info import Host
 from tests.bench_results import check
 from tests.command import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench")]
+pytestmark = pytest.mark.slow
 
 ROUNDS = 2
 # Those over a wire: tests/test_bench_live.py, _load.py and _trade.py.

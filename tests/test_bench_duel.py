@@ -24,6 +24,8 @@ from pydpdk.bench.trees import Build
 from pydpdk.bench.versus import Pair
 from pydpdk.errors import DataError, HostError, UsageError
 
+pytestmark = pytest.mark.live
+
 MARKET = data.Market(data.QUICK, Path("none"), Path("none"), [0])
 CASE, ROUNDS = "way", 6
 Made = Callable[[], Case]

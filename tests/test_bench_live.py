@@ -20,9 +20,12 @@ from pydpdk.errors import HostError
 from pydpdk.source import eal
 from testbed.net import missing
 
-pytestmark = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2, reason="needs two cores, one for whoever sends"
-)
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(
+        len(os.sched_getaffinity(0)) < 2, reason="needs two cores, one for whoever sends"
+    ),
+]
 Measure = Callable[[str], dict[str, Any]]
 
 

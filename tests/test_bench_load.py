@@ -27,6 +27,8 @@ from pydpdk.errors import HostError
 from pydpdk.source import eal
 from testbed.net import missing
 
+pytestmark = pytest.mark.live
+
 needs_two_cores = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="needs two cores, one for whoever sends"
 )

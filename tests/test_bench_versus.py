@@ -26,6 +26,8 @@ from pydpdk.errors import HostError, UsageError
 from tests.bench_results import check
 from tests.command import ROOT, call, refused, start
 
+pytestmark = pytest.mark.live
+
 CORE, LOOPS = (Path(str(module.__file__)).resolve() for module in (_core, _bench))
 
 

@@ -23,7 +23,7 @@ from tests import live_oracle
 from tests.live_oracle import WITNESS, Told, count, frames_of, healing, lost_on_both, send
 from tests.live_run import LiveRun, config, leftovers, stage
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live_million")]
+pytestmark = pytest.mark.live
 
 DEVICES = ["af_packet", "tpacket", "af_xdp"]
 RUNS = pytest.mark.parametrize(

@@ -32,8 +32,6 @@ from tests.itch50_spec import pack, unpack
 from tests.naive_book import ASK, BID, NaiveBooks
 from tests.pipeline import SMALL, replay
 
-pytestmark = pytest.mark.xdist_group("million")
-
 MOLD = struct.Struct(">10sQH")
 SEED, INSTRUMENTS = 7, 60
 SIZES = [

@@ -14,10 +14,7 @@ from testbed.vm import KINDS, VirtualMachine
 from tests.test_port_send import FRAMES
 from tests.test_vm import ROOT, wait_for
 
-pytestmark = [
-    pytest.mark.skipif(not eal.version(), reason="pydpdk was built without DPDK"),
-    pytest.mark.xdist_group("port_vm"),
-]
+pytestmark = pytest.mark.skipif(not eal.version(), reason="pydpdk was built without DPDK")
 GROUPS = {"list": "01005e010203", "other": "01005e7f0001"}
 
 CHILD = (

@@ -298,6 +298,7 @@ say([done.returncode, json.loads(done.stdout), got])
 """
 
 
+@pytest.mark.slow
 @needs_dpdk
 @pytest.mark.parametrize("rate", ["line", "recorded", "3000pps"])
 def test_a_veth_carries_every_byte_at_its_pace(rate: str, tmp_path: Path) -> None:

@@ -22,8 +22,6 @@ from testbed.frames import datagram, itch_add, mold
 from testbed.vm import KINDS, Nic, Process, VirtualMachine, VirtualMachineError
 from tests.vm_child import PROBE
 
-pytestmark = pytest.mark.xdist_group("vm")
-
 ROOT = Path(__file__).parent.parent
 SILENCE = 3.0  # seconds after which a child in the guest has all that will come
 

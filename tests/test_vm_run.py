@@ -54,7 +54,6 @@ from tests.test_vm import wait_for
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("vm_run"),
     pytest.mark.skipif(not eal.version(), reason="pydpdk was built without DPDK"),
 ]
 SPREAD = f"{ROOT}/apps/spread.py:Spread"
