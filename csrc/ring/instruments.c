@@ -212,7 +212,8 @@ int instruments_name(struct instruments *table, uint32_t feed, const char *name,
     struct instruments_feed *of = &table->feeds[feed];
     if (strncmp(of->name, name, sizeof of->name) != 0) {
         empty(table, feed);
-        strncpy(of->name, name, sizeof of->name);
+        memset(of->name, 0, sizeof of->name);
+        memcpy(of->name, name, strnlen(name, sizeof of->name));
         memset(of->session, 0, sizeof of->session);
     }
     __atomic_store_n(&of->refusals, 0, __ATOMIC_RELAXED);   /* another engine has room again */
